@@ -1,0 +1,107 @@
+"""What is to become of a message, in the user's words (signals) and in the hosts' (outcomes)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+
+class Signal(Exception):
+    """What a handler raises to decide a message's fate itself; not an error."""
+
+    reason: str
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Retry(Signal):
+    """Deliver this message again, after `after` seconds, or by the backoff policy where None.
+
+    Never sooner than the queue service can do it; later where it cannot be delayed exactly.
+    A retry counts as a delivery: the last allowed one is dead-lettered with this reason.
+    """
+
+    def __init__(self, reason: str = "", *, after: float | None = None) -> None:
+        super().__init__(reason)
+        if after is not None and not 0 <= after < float("inf"):
+            raise ValueError(f"Retry(after=) takes seconds, 0 or more, not {after!r}")
+        self.after = after
+
+
+class DeadLetter(Signal):
+    """Put this message aside now, with the reason, for a person to look at."""
+
+
+class Discard(Signal):
+    """Acknowledge this message without having done its work; the reason is logged."""
+
+
+class Disposition(StrEnum):
+    """What a host or transport does with a message: the three verbs of settling."""
+
+    ACK = "ack"
+    RETRY = "retry"
+    DEAD_LETTER = "dead-letter"
+
+
+class Outcome:
+    """The one fate of one delivery.
+
+    - `delay`: seconds until the next delivery; None leaves it to the queue's own time.
+    - `reason`: a sentence for the dead-letter entry and the log; it never holds a body.
+    - `error`: what the handler raised, if it did.
+    - `unrun`: the handler did not get to finish (deadline, group order, breaker, a duplicate in
+      progress). Unrun is not failed: it never counts as the last allowed delivery.
+    - `settled`: it has been carried out already, since its group could not go on before.
+    """
+
+    __slots__ = ("delay", "disposition", "error", "reason", "settled", "unrun")
+
+    def __init__(
+        self,
+        disposition: Disposition,
+        *,
+        delay: float | None = None,
+        reason: str = "",
+        error: BaseException | None = None,
+        unrun: bool = False,
+    ) -> None:
+        self.disposition = disposition
+        self.delay = delay
+        self.reason = reason
+        self.error = error
+        self.unrun = unrun
+        self.settled = False
+
+    def __repr__(self) -> str:
+        parts = [str(self.disposition)]
+        if self.delay is not None:
+            parts.append(f"in {self.delay:g} s")
+        if self.unrun:
+            parts.append("unrun")
+        if self.error is not None:
+            parts.append(type(self.error).__name__)
+        return f"<Outcome {', '.join(parts)}>"
+
+
+ACK: Final = Outcome(Disposition.ACK)
+
+
+def unrun(reason: str, *, delay: float | None = None) -> Outcome:
+    """Give a message back that its handler did not get to finish; it is not a failure."""
+    return Outcome(Disposition.RETRY, delay=delay, reason=reason, unrun=True)
+
+
+def classify(signal: Signal) -> Outcome:
+    """Translate a handler's own word; `delay` stays None where the backoff has to fill it."""
+    if isinstance(signal, Retry):
+        return Outcome(
+            Disposition.RETRY, delay=signal.after, reason=signal.reason or "asked to", error=signal
+        )
+    if isinstance(signal, DeadLetter):
+        return Outcome(
+            Disposition.DEAD_LETTER, reason=signal.reason or "by the handler", error=signal
+        )
+    return Outcome(Disposition.ACK, reason=signal.reason or "discarded", error=signal)
