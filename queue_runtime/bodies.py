@@ -1,0 +1,119 @@
+"""How a body becomes what the handler's annotation says, and what is said when it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias, get_origin
+
+from queue_runtime.errors import BodyDecodeError
+
+Decoder: TypeAlias = Callable[[str | bytes], Any]
+
+
+def body_decoder(body_type: Any) -> Decoder | None:
+    """Build the decoder for an annotation, once, at import; None leaves bytes as they are.
+
+    `bytes`, `str` and plain `dict` need no pydantic, so a Lambda that uses them does not import it.
+    Whatever else a pydantic TypeAdapter takes is decoded by one, in its JSON mode.
+
+    Raises:
+        TypeError: the annotation is nothing that JSON can be decoded into.
+    """
+    if body_type is bytes:
+        return None
+    if body_type is str:
+        return _decode_text
+    if body_type is dict or body_type == dict[str, Any]:
+        return _decode_object
+    return _model_decoder(body_type)
+
+
+def _decode_text(payload: str | bytes) -> str:
+    if isinstance(payload, str):
+        return payload
+    try:
+        return payload.decode()
+    except UnicodeDecodeError as error:
+        raise BodyDecodeError(f"the body is not UTF-8 (byte {error.start})") from None
+
+
+def _decode_object(payload: str | bytes) -> dict[str, Any]:
+    from json import loads
+
+    try:
+        value = loads(payload)
+    except UnicodeDecodeError as error:
+        raise BodyDecodeError(f"the body is not UTF-8 (byte {error.start})") from None
+    except (ValueError, RecursionError) as error:
+        # A JSONDecodeError's own text is a position and a phrase, but keeps the whole document.
+        where = f" (character {error.pos})" if hasattr(error, "pos") else ""
+        raise BodyDecodeError(f"the body is not JSON{where}") from None
+    if not isinstance(value, dict):
+        raise BodyDecodeError(f"the body is a JSON {_json_name(value)}, not an object")
+    return value
+
+
+def _json_name(value: object) -> str:
+    names = {list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
+    return names.get(type(value), "null")
+
+
+def _model_decoder(body_type: Any) -> Decoder:
+    from pydantic import TypeAdapter, ValidationError
+    from pydantic.errors import PydanticUserError
+
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(body_type)
+    except PydanticUserError as error:
+        raise TypeError(f"pydantic cannot decode a body into {_shown(body_type)}") from error
+    validate = adapter.validate_json
+
+    def decode(payload: str | bytes) -> Any:
+        try:
+            return validate(payload)
+        except ValidationError as error:
+            raise BodyDecodeError(_explain(error, adapter)) from None
+
+    return decode
+
+
+def _shown(body_type: Any) -> str:
+    if isinstance(body_type, type) and get_origin(body_type) is None:
+        return body_type.__qualname__
+    return str(body_type)
+
+
+def _explain(error: Any, adapter: Any) -> str:
+    """Give location and type of each error: never the input, nor a key that came with it."""
+    known = _schema_names(adapter)
+    problems = [
+        f"{_location(item['loc'], known)}: {item['type']}"
+        for item in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    return f"the body does not fit {error.title}: " + "; ".join(problems)
+
+
+def _location(loc: tuple[int | str, ...], known: frozenset[str]) -> str:
+    parts = (str(part) if isinstance(part, int) or part in known else "*" for part in loc)
+    return ".".join(parts) or "body"
+
+
+def _schema_names(adapter: Any) -> frozenset[str]:
+    # Keys of a free-form mapping are the producer's data; only names of the model may be shown.
+    try:
+        schema = adapter.json_schema()
+    except Exception:  # a type without a JSON schema only loses the names of its fields
+        return frozenset()
+    return frozenset(_property_names(schema))
+
+
+def _property_names(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        properties = schema.get("properties")
+        if isinstance(properties, dict):
+            yield from properties
+        for value in schema.values():
+            yield from _property_names(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from _property_names(value)

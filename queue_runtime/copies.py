@@ -1,0 +1,108 @@
+"""What travels with a copy of a message, so that its identity and its attempts survive.
+
+Delayed retries, dead-letters and redrives are new messages to a queue service. All that we have to
+say about the original goes into one attribute, because a producer may use nine of SQS's ten.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from queue_runtime.message import Message
+    from queue_runtime.outcome import Outcome
+
+# Letters, digits, "_", "-" and "." are what both SQS and Service Bus allow in a name.
+ATTRIBUTE: Final = "queue_runtime"
+
+# The user's own exception text, in the dead-letter entry and nowhere else.
+ERROR_TEXT_LENGTH: Final = 1024
+_SHORT_REASON_LENGTH: Final = 200
+
+
+class Carried(NamedTuple):
+    """What a copy says of its original: the id, and the deliveries of earlier copies."""
+
+    id: str | None = None
+    attempts: int = 0
+
+
+NOTHING_CARRIED: Final = Carried()
+
+
+def read_carried(text: object) -> Carried:
+    """Read our attribute; one that is damaged says nothing, so that no message is lost."""
+    from json import loads
+
+    try:
+        facts = loads(text)  # type: ignore[arg-type]  # whatever is no text is caught below
+        identity, attempts = facts.get("id"), facts.get("attempts", 0)
+    except (TypeError, ValueError, AttributeError, RecursionError):
+        return NOTHING_CARRIED
+    if not isinstance(identity, str) or not identity:
+        return NOTHING_CARRIED
+    valid = isinstance(attempts, int) and not isinstance(attempts, bool) and attempts >= 0
+    return Carried(identity, attempts if valid else 0)
+
+
+def dead_letter_facts(
+    message: Message[Any], outcome: Outcome, *, handler: str, error_text: bool
+) -> Iterator[str]:
+    """Give our attribute for a dead-letter entry: in full, then ever shorter, for want of room.
+
+    Attempts are told (`deliveries`) but not carried: who redrives a message means it to start anew.
+    """
+    facts: dict[str, Any] = {"id": message.id, **_failure(outcome, error_text=error_text)}
+    facts |= {"queue": message.queue, "handler": handler, "deliveries": message.delivery_count}
+    facts["failed_at"] = _now()
+    yield _json(facts)
+    facts.pop("error", None)
+    yield _json(facts)
+    yield _json({"id": message.id, "reason": outcome.reason[:_SHORT_REASON_LENGTH]})
+    yield _json({"id": message.id})
+
+
+def delayed_retry_facts(message: Message[Any]) -> str:
+    """Give our attribute for a copy that stands in for its original until it is due."""
+    return _json({"id": message.id, "attempts": message.delivery_count})
+
+
+def read_facts(text: object) -> Mapping[str, Any]:
+    """Read everything that a dead-letter entry says of its failure; empty where nothing does."""
+    from json import loads
+
+    try:
+        facts = loads(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _failure(outcome: Outcome, *, error_text: bool) -> dict[str, str]:
+    facts = {"reason": outcome.reason}
+    if outcome.error is not None:
+        facts["error_type"] = type(outcome.error).__qualname__
+        if error_text:
+            facts["error"] = _text_of(outcome.error)[:ERROR_TEXT_LENGTH]
+    return facts
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # an exception that cannot even be shown must not keep its message from going
+        return ""
+
+
+def _now() -> str:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _json(facts: Mapping[str, Any]) -> str:
+    from json import dumps
+
+    return dumps(facts, separators=(",", ":"), ensure_ascii=True)

@@ -1,0 +1,212 @@
+"""Reads a handler's signature once, at import: its shape, body decoder and author's options."""
+
+from __future__ import annotations
+
+from enum import Enum
+from types import FunctionType, SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+
+from queue_runtime.bodies import body_decoder
+from queue_runtime.envelopes import ENVELOPES
+from queue_runtime.errors import HandlerDefinitionError
+from queue_runtime.message import Batch, Message
+from queue_runtime.retry import Backoff, RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from queue_runtime.bodies import Decoder
+    from queue_runtime.config import Settings
+    from queue_runtime.pipeline import CallMiddleware, DeliveryMiddleware
+    from queue_runtime.retry import Reaction
+
+Envelope = Literal["sns", "eventbridge"]
+BatchOrder = Literal["accept_repeats"]
+
+
+_CO_GENERATOR, _CO_COROUTINE, _CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
+
+
+class Shape(Enum):
+    """What a handler takes: the bare body, a message with its metadata, or many messages."""
+
+    BODY = "T"
+    MESSAGE = "Message[T]"
+    BATCH = "Batch[T]"
+
+
+class HandlerDefinition:
+    """All that a host needs to know about a handler; nothing in it knows a host.
+
+    Args:
+        function: the user's function of one argument.
+        settings: what the author said of settings that an operator can override.
+        backoff: how long to wait before a retry; None takes the operator's numbers.
+        on_error: exception classes that mean something else than a retry.
+        envelope: the service that wrapped the producer's message.
+        batch_order: a batch handler's permission to run on an ordered queue.
+        delivery_middleware: what happens once for all messages that a host hands over.
+        call_middleware: what happens once for each call of the function.
+
+    Raises:
+        HandlerDefinitionError: the function or an option cannot work; says what to write.
+    """
+
+    __slots__ = (
+        "backoff",
+        "batch_order",
+        "call_middleware",
+        "decode",
+        "delivery_middleware",
+        "envelope",
+        "function",
+        "is_async",
+        "name",
+        "on_error",
+        "settings",
+        "shape",
+    )
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        *,
+        settings: Mapping[str, object] | None = None,
+        backoff: Backoff | None = None,
+        on_error: Mapping[type[Exception], Reaction] | None = None,
+        envelope: Envelope | None = None,
+        batch_order: BatchOrder | None = None,
+        delivery_middleware: Sequence[DeliveryMiddleware] = (),
+        call_middleware: Sequence[CallMiddleware] = (),
+    ) -> None:
+        self.name = _name_of(function)
+        self.function = function
+        parameter, annotation = _only_parameter(function, self.name)
+        self.shape, body_type = _shape_of(annotation, self.name, parameter)
+        self.decode: Decoder | None = _decoder_of(body_type, self.name, parameter)
+        self.is_async = _is_async(function, self.name)
+        self.settings = dict(settings or {})
+        self.backoff = backoff
+        self.on_error = dict(on_error or {})
+        RetryPolicy(reactions=self.on_error)  # a wrong reaction fails here, not on the first error
+        self.envelope = _one_of(envelope, tuple(ENVELOPES), self.name, "envelope")
+        self.batch_order = _one_of(batch_order, ("accept_repeats",), self.name, "batch_order")
+        self.delivery_middleware = tuple(delivery_middleware)
+        self.call_middleware = tuple(call_middleware)
+
+    def __repr__(self) -> str:
+        kind = "async " if self.is_async else ""
+        return f"<HandlerDefinition {self.name}: {kind}{self.shape.value}>"
+
+    def policy(self, settings: Settings) -> RetryPolicy:
+        """Combine the author's word on failures with the operator's numbers."""
+        backoff = self.backoff or Backoff(
+            settings.backoff_seconds, maximum=settings.max_backoff_seconds
+        )
+        return RetryPolicy(
+            max_deliveries=settings.max_deliveries, backoff=backoff, reactions=self.on_error
+        )
+
+    def refuse_order(self, queue: str) -> None:
+        """Refuse a batch handler on an ordered queue, unless its author accepts the price.
+
+        Raises:
+            HandlerDefinitionError: with what to write to accept it.
+        """
+        if self.shape is Shape.BATCH and self.batch_order is None:
+            raise HandlerDefinitionError(
+                f"{self.name} takes a Batch and {queue} is ordered: when one message fails, the "
+                "later ones of its group come back even if their work is done. Take one message "
+                'at a time, or write @queue_handler(batch_order="accept_repeats")'
+            )
+
+
+def _name_of(function: Any) -> str:
+    if not isinstance(function, FunctionType):
+        raise HandlerDefinitionError(
+            f"@queue_handler goes on a function (def or async def), not on {function!r}"
+        )
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def _innermost(function: Any) -> Any:
+    # A decorator under ours shows its own (*args, **kwargs); what counts is the author's function.
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return function
+
+
+def _only_parameter(function: Any, name: str) -> tuple[str, Any]:
+    inner = _innermost(function)
+    code = inner.__code__
+    parameters = code.co_varnames[: code.co_argcount]
+    required_keywords = code.co_kwonlyargcount - len(inner.__kwdefaults__ or ())
+    optional = len(inner.__defaults__ or ())
+    if not parameters or len(parameters) - optional > 1 or required_keywords:
+        raise HandlerDefinitionError(
+            f"{name} must take exactly one argument: the body, Message[...] or Batch[...]"
+        )
+    parameter = parameters[0]
+    annotation = inner.__annotations__.get(parameter)
+    if annotation is None:
+        raise HandlerDefinitionError(
+            f"{name} does not say what {parameter!r} is: write {parameter}: dict, a model of "
+            f"yours, Message[...] or Batch[...]"
+        )
+    return parameter, _resolve(annotation, parameter, inner, name)
+
+
+def _resolve(annotation: Any, parameter: str, inner: Any, name: str) -> Any:
+    # Only this annotation is evaluated: a return type may be there for type checkers alone.
+    holder = SimpleNamespace(__annotations__={parameter: annotation})
+    try:
+        return get_type_hints(holder, inner.__globals__, include_extras=True)[parameter]
+    except NameError as error:
+        raise HandlerDefinitionError(
+            f"{name}: the annotation of {parameter!r} names {error.name!r}, which is not defined "
+            "when the function is: import or define it at module level, not under TYPE_CHECKING"
+        ) from None
+    except (TypeError, SyntaxError, AttributeError) as error:
+        raise HandlerDefinitionError(
+            f"{name}: the annotation of {parameter!r} cannot be read: {error}"
+        ) from error
+
+
+def _shape_of(annotation: Any, name: str, parameter: str) -> tuple[Shape, Any]:
+    for kind, shape in ((Message, Shape.MESSAGE), (Batch, Shape.BATCH)):
+        if annotation is kind:
+            raise HandlerDefinitionError(
+                f"{name}: {parameter} is a bare {kind.__name__}: say what its body is, such as "
+                f"{kind.__name__}[dict] or {kind.__name__}[bytes]"
+            )
+        if get_origin(annotation) is kind:
+            return shape, get_args(annotation)[0]
+    return Shape.BODY, annotation
+
+
+def _decoder_of(body_type: Any, name: str, parameter: str) -> Decoder | None:
+    if body_type is Any or body_type is object or body_type is type(None):
+        raise HandlerDefinitionError(
+            f"{name}: {parameter} could be anything: write what the body is, such as dict, bytes, "
+            "or a model of yours"
+        )
+    try:
+        return body_decoder(body_type)
+    except TypeError as error:
+        raise HandlerDefinitionError(f"{name}: {error}") from error
+
+
+def _is_async(function: Any, name: str) -> bool:
+    flags = {candidate.__code__.co_flags for candidate in (function, _innermost(function))}
+    if any(flag & (_CO_GENERATOR | _CO_ASYNC_GENERATOR) for flag in flags):
+        raise HandlerDefinitionError(
+            f"{name} yields: calling it would run nothing of it. Take Batch[...] and loop"
+        )
+    return any(flag & _CO_COROUTINE for flag in flags)
+
+
+def _one_of(value: Any, allowed: tuple[str, ...], name: str, option: str) -> Any:
+    if value is None or value in allowed:
+        return value
+    choices = " or ".join(repr(choice) for choice in allowed)
+    raise HandlerDefinitionError(f"{name}: {option} is {choices}, not {value!r}")

@@ -1,0 +1,204 @@
+"""Which messages of a delivery run together, in what order, and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from queue_runtime.message import Message
+from queue_runtime.outcome import Disposition, Outcome, unrun
+
+if TYPE_CHECKING:
+    from asyncio import Task
+
+Messages: TypeAlias = Sequence[Message[Any]]
+Run: TypeAlias = Callable[[Message[Any]], Awaitable[Outcome]]
+RunBatch: TypeAlias = Callable[[Messages], Awaitable[Sequence[Outcome]]]
+DeadLetterNow: TypeAlias = Callable[[Message[Any], Outcome], Awaitable[Outcome]]
+
+# How long a cancelled handler may take to let go; after that its message goes back all the same.
+CANCEL_SECONDS = 0.5
+
+NOT_STARTED = unrun("there was no time left to start it", delay=0.0)
+# Without a delay: the handler may not have let go yet, so the queue's own lock time has to pass.
+INTERRUPTED = unrun("the deadline interrupted it")
+
+
+class Deadline:
+    """Until when work may start and has to end, in the seconds of `clock`.
+
+    The reserve for settling is already taken off `stop_at`.
+    """
+
+    __slots__ = ("clock", "stop_at")
+
+    def __init__(self, stop_at: float = inf, clock: Callable[[], float] = monotonic) -> None:
+        self.stop_at = stop_at
+        self.clock = clock
+
+    def left(self) -> float:
+        """Seconds that remain; negative once it has passed."""
+        return self.stop_at - self.clock()
+
+
+class Order:
+    """The rule of ordered queues: after a group's first retry nothing more of it is acknowledged.
+
+    A dead-letter is settled before its group goes on; one that cannot be settled is a retry.
+    The rest of a stopped group comes back with the delay of the message that stopped it, since
+    a shorter one would put later messages before it.
+    """
+
+    __slots__ = ("_dead_letter_now", "_stopped")
+
+    def __init__(self, dead_letter_now: DeadLetterNow) -> None:
+        self._dead_letter_now = dead_letter_now
+        self._stopped: dict[str | None, Outcome] = {}
+
+    def held(self, message: Message[Any]) -> Outcome | None:
+        """Give the outcome of a message whose group has stopped, or None if it may run."""
+        return self._stopped.get(message.group_id) if self._stopped else None
+
+    async def settle(self, message: Message[Any], outcome: Outcome) -> Outcome:
+        """Take a message's outcome into account before the next one of its group."""
+        if outcome.disposition is Disposition.DEAD_LETTER:
+            outcome = await self._dead_letter_now(message, outcome)
+        if outcome.disposition is Disposition.RETRY:
+            self._stopped[message.group_id] = unrun(
+                "an earlier message of its group was not done", delay=outcome.delay
+            )
+        return outcome
+
+
+async def in_turn(
+    messages: Messages, run: Run, deadline: Deadline, order: Order | None = None
+) -> list[Outcome]:
+    """Run one message after the other, for handlers that block.
+
+    A message starts only while the time left exceeds the longest run so far; the first one always
+    does while there is any, or one slow message would keep all later deliveries from starting.
+    """
+    outcomes = [NOT_STARTED] * len(messages)
+    clock, stop_at = deadline.clock, deadline.stop_at
+    longest, started = 0.0, clock()
+    for position, message in enumerate(messages):
+        if started + longest >= stop_at:
+            break
+        held = order.held(message) if order else None
+        if held is not None:
+            outcomes[position] = held
+            continue
+        outcome = await run(message)
+        outcomes[position] = await order.settle(message, outcome) if order else outcome
+        now = clock()
+        if now - started > longest:
+            longest = now - started
+        started = now
+    return outcomes
+
+
+async def at_once(
+    messages: Messages,
+    run: Run,
+    deadline: Deadline,
+    *,
+    concurrency: int,
+    order: Order | None = None,
+) -> list[Outcome]:
+    """Run at most `concurrency` async handlers together; with an order, one of a group at a time.
+
+    At the deadline the running ones are cancelled and waited for `CANCEL_SECONDS` at most.
+    """
+    if not messages:
+        return []
+    from asyncio import create_task
+
+    outcomes = [NOT_STARTED] * len(messages)
+    groups = lanes(messages) if order else [(position,) for position in range(len(messages))]
+    waiting = iter(groups)
+
+    async def work() -> None:
+        for lane in waiting:  # one iterator for all workers: a lane goes to whoever is free
+            for position in lane:
+                if deadline.left() <= 0:
+                    return
+                outcomes[position] = await one(position, messages[position])
+
+    async def one(position: int, message: Message[Any]) -> Outcome:
+        held = order.held(message) if order else None
+        if held is not None:
+            return held
+        outcomes[position] = INTERRUPTED
+        outcome = await run(message)
+        return await order.settle(message, outcome) if order else outcome
+
+    workers = min(concurrency, len(groups))
+    await _until(deadline, [create_task(work()) for _ in range(workers)])
+    return list(outcomes)  # a handler that ignores its cancellation can change nothing any more
+
+
+async def as_one(
+    messages: Messages,
+    run_batch: RunBatch,
+    deadline: Deadline,
+    *,
+    is_async: bool,
+    order: Order | None = None,
+) -> list[Outcome]:
+    """Run a batch handler once over all messages."""
+    if deadline.left() <= 0:
+        return [NOT_STARTED] * len(messages)
+    outcomes: Sequence[Outcome] = [INTERRUPTED] * len(messages)
+    if is_async:
+        from asyncio import create_task
+
+        task = create_task(_as_coroutine(run_batch(messages)))
+        await _until(deadline, [task])
+        if task.done() and not task.cancelled():
+            outcomes = task.result()
+    else:
+        outcomes = await run_batch(messages)
+    return await _in_order(messages, outcomes, order) if order else list(outcomes)
+
+
+def lanes(messages: Messages) -> list[Sequence[int]]:
+    """Sort positions by group, first come first; messages without a group stand alone."""
+    by_group: dict[str, list[int]] = {}
+    found: list[Sequence[int]] = []
+    for position, message in enumerate(messages):
+        group = message.group_id
+        if group is None:
+            found.append((position,))
+        elif group in by_group:
+            by_group[group].append(position)
+        else:
+            by_group[group] = [position]
+            found.append(by_group[group])
+    return found
+
+
+async def _in_order(messages: Messages, outcomes: Iterable[Outcome], order: Order) -> list[Outcome]:
+    kept = []
+    for message, outcome in zip(messages, outcomes, strict=True):
+        kept.append(order.held(message) or await order.settle(message, outcome))
+    return kept
+
+
+async def _until(deadline: Deadline, tasks: Sequence[Task[Any]]) -> None:
+    from asyncio import wait
+
+    left = deadline.left()
+    _, running = await wait(tasks, timeout=None if left == inf else max(left, 0.0))
+    if running:
+        for task in running:
+            task.cancel("the deadline is near")
+        await wait(running, timeout=CANCEL_SECONDS)
+    for task in tasks:
+        if task.done() and not task.cancelled():
+            task.result()  # nothing of ours may fail silently
+
+
+async def _as_coroutine(awaitable: Awaitable[Sequence[Outcome]]) -> Sequence[Outcome]:
+    return await awaitable

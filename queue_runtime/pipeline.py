@@ -1,0 +1,246 @@
+"""What happens around a handler: the two middleware seams, body decoding, and the call itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from logging import getLogger
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+from queue_runtime.definition import Shape
+from queue_runtime.envelopes import ENVELOPES
+from queue_runtime.errors import BodyDecodeError
+from queue_runtime.message import Batch, Message
+from queue_runtime.outcome import ACK, Outcome, unrun
+
+if TYPE_CHECKING:
+    from queue_runtime.bodies import Decoder
+    from queue_runtime.definition import HandlerDefinition
+    from queue_runtime.retry import RetryPolicy
+
+logger = getLogger(__name__)
+
+ResultT = TypeVar("ResultT")
+
+Messages: TypeAlias = Sequence[Message[Any]]
+Process: TypeAlias = Callable[[Messages], Awaitable[Sequence[Outcome]]]
+
+
+class DeliveryMiddleware(Protocol):
+    """What happens once for all messages that a host hands over together.
+
+    Give back one outcome for each message, in their order; messages need not be passed on.
+    A middleware that never suspends says `blocking = True`, so that no event loop is needed for it.
+    """
+
+    async def __call__(self, messages: Messages, call_next: Process, /) -> Sequence[Outcome]:
+        """Answer for all messages."""
+
+
+class CallMiddleware(Protocol):
+    """What happens once for each call of the handler: one message, or all of a batch handler's.
+
+    The same rules as for `DeliveryMiddleware`.
+    """
+
+    async def __call__(self, messages: Messages, call_next: Process, /) -> Sequence[Outcome]:
+        """Answer for the messages of one call."""
+
+
+class Pipeline:
+    """One handler's way from messages to outcomes: exactly one outcome for each, whatever breaks.
+
+    `run` takes one message, and is there unless the handler takes a batch; `run_batch` takes many.
+    Both decode first, so that poison makes no call. `blocking` tells that nothing in it suspends.
+    """
+
+    def __init__(self, definition: HandlerDefinition, policy: RetryPolicy) -> None:
+        self.definition = definition
+        self.policy = policy
+        chain = (*definition.delivery_middleware, *definition.call_middleware)
+        self.blocking = not definition.is_async and all(
+            getattr(middleware, "blocking", False) for middleware in chain
+        )
+        self._unwrap = ENVELOPES[definition.envelope] if definition.envelope else None
+        self.run: Callable[[Message[Any]], Awaitable[Outcome]] = self._build_run()
+
+    async def deliver(self, messages: Messages, dispatch: Process) -> Sequence[Outcome]:
+        """Answer for all messages of one delivery, through `dispatch`, which runs them.
+
+        Messages whose envelope cannot be opened are poison and are not passed on.
+        """
+        if self._unwrap is None:
+            return await self._through_delivery(messages, dispatch)
+        poison = self._open_envelopes(messages)
+        opened = [message for at, message in enumerate(messages) if at not in poison]
+        answers = iter(await self._through_delivery(opened, dispatch) if opened else ())
+        return [poison[at] if at in poison else next(answers) for at in range(len(messages))]
+
+    async def run_batch(self, messages: Messages) -> list[Outcome]:
+        """Answer for many messages by one call of a batch handler, or by none if all are poison."""
+        outcomes: dict[int, Outcome] = {}
+        good: list[Message[Any]] = []
+        for position, message in enumerate(messages):
+            poisoned = self._decode(message)
+            if poisoned is None:
+                good.append(message)
+            else:
+                outcomes[position] = poisoned
+        if good:
+            middleware = self.definition.call_middleware
+            answers = iter(await _through(middleware, good, self._call_batch))
+            for position in range(len(messages)):
+                if position not in outcomes:
+                    outcomes[position] = next(answers)
+        return [outcomes[position] for position in range(len(messages))]
+
+    async def _through_delivery(self, messages: Messages, dispatch: Process) -> Sequence[Outcome]:
+        middleware = self.definition.delivery_middleware
+        if not middleware:
+            return await dispatch(messages)
+        return await _through(middleware, messages, dispatch)
+
+    def _open_envelopes(self, messages: Messages) -> dict[int, Outcome]:
+        unwrap = self._unwrap
+        poison: dict[int, Outcome] = {}
+        for position, message in enumerate(messages):
+            try:
+                unwrap(message)  # type: ignore[misc]  # only called where there is one
+            except BodyDecodeError as error:
+                poison[position] = self.policy.outcome(error, message)
+        return poison
+
+    def _decode(self, message: Message[Any]) -> Outcome | None:
+        decode = self.definition.decode
+        if decode is None:
+            return None
+        try:
+            message.body = decode(message.payload)
+        except Exception as error:  # poison, or a validator of the user's that needs a service
+            return self.policy.outcome(error, message)
+        return None
+
+    def _build_run(self) -> Callable[[Message[Any]], Awaitable[Outcome]]:
+        middleware = self.definition.call_middleware
+        if not middleware:
+            return self._call_one(self.definition.decode)
+        call = self._call_one(None)
+
+        async def process(messages: Messages) -> Sequence[Outcome]:
+            return (await call(messages[0]),)
+
+        async def run(message: Message[Any]) -> Outcome:
+            poisoned = self._decode(message)
+            return poisoned or (await _through(middleware, (message,), process))[0]
+
+        return run
+
+    def _call_one(self, decode: Decoder | None) -> Callable[[Message[Any]], Awaitable[Outcome]]:
+        # Closures, not methods: this is the inner loop, and each attribute less is 3 % of it.
+        function, failed = self.definition.function, self.policy.outcome
+        takes_body = self.definition.shape is Shape.BODY
+        is_async = self.definition.is_async
+
+        async def call(message: Message[Any]) -> Outcome:
+            try:
+                if decode is not None:
+                    message.body = decode(message.payload)
+                result = function(message.body if takes_body else message)
+                if result is not None:
+                    await _finished(result, is_async)
+            except (Exception, SystemExit) as error:
+                return failed(error, message)
+            except BaseException as error:
+                if not _cancelled_itself(error):
+                    raise
+                return failed(error, message)
+            return ACK
+
+        return call
+
+    async def _call_batch(self, messages: Messages) -> Sequence[Outcome]:
+        batch = Batch(messages)
+        raised: BaseException | None = None
+        try:
+            result = self.definition.function(batch)
+            if result is not None:
+                await _finished(result, self.definition.is_async)
+        except (Exception, SystemExit) as error:
+            raised = error
+        except BaseException as error:
+            if not _cancelled_itself(error):
+                raise
+            raised = error
+        failures = (batch.failures.get(position, raised) for position in range(len(messages)))
+        return [
+            ACK if failure is None else self.policy.outcome(failure, message)
+            for message, failure in zip(messages, failures, strict=True)
+        ]
+
+
+def run_blocking(name: str, work: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Run what never suspends in one step, so that asyncio need not be imported for it.
+
+    Raises:
+        RuntimeError: it did suspend: a middleware said `blocking = True` and waited.
+    """
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: ResultT = done.value
+        return result
+    work.close()
+    raise RuntimeError(f"{name}: a middleware said blocking = True and waited for something")
+
+
+async def _finished(result: Any, is_async: bool) -> None:
+    """Await what an async handler gave; refuse an awaitable that nobody was going to run."""
+    if is_async and hasattr(result, "__await__"):
+        await result
+    elif hasattr(result, "__await__"):
+        if hasattr(result, "close"):
+            result.close()
+        raise TypeError(
+            "the handler returned an awaitable without being async: its work was not done; "
+            "write async def, or run it inside"
+        )
+
+
+def _cancelled_itself(error: BaseException) -> bool:
+    """Tell a cancellation that the handler made (a failure) from one that was done to it."""
+    if type(error).__name__ != "CancelledError":
+        return False
+    import asyncio
+
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop runs here, so nobody but the handler can have cancelled
+        return isinstance(error, asyncio.CancelledError)
+    return isinstance(error, asyncio.CancelledError) and not (task and task.cancelling())
+
+
+async def _through(
+    middleware: Sequence[DeliveryMiddleware], messages: Messages, innermost: Process
+) -> Sequence[Outcome]:
+    """Go through the chain, outermost first; a crash or a wrong answer costs a redelivery only."""
+    step = innermost
+    for each in reversed(middleware):
+        step = _bound(each, step)
+    try:
+        outcomes = await step(messages)
+        if len(outcomes) == len(messages) and all(isinstance(o, Outcome) for o in outcomes):
+            return outcomes
+        logger.error(
+            "a middleware gave %d outcomes for %d messages; all are retried",
+            len(outcomes),
+            len(messages),
+        )
+    except Exception as error:
+        logger.error("a middleware raised %s; its messages are retried", type(error).__qualname__)
+    return [unrun("a middleware failed") for _ in messages]
+
+
+def _bound(middleware: DeliveryMiddleware, call_next: Process) -> Process:
+    async def step(messages: Messages) -> Sequence[Outcome]:
+        return await middleware(messages, call_next)
+
+    return step

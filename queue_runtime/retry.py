@@ -1,0 +1,149 @@
+"""When a failed message is delivered again, and when it has been tried often enough."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from queue_runtime.errors import BodyDecodeError, HandlerDefinitionError
+from queue_runtime.outcome import Disposition, Outcome, Retry, Signal, classify
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from queue_runtime.message import Message
+
+# Beyond this power every sane maximum is reached, and a huge count could overflow a float.
+_LARGEST_POWER = 60
+
+
+class Backoff:
+    """Exponential delays with full jitter: between 0 and `base * factor ** (deliveries - 1)`.
+
+    Full jitter spreads a burst of failures over the whole interval, so that they do not come back
+    together (AWS Architecture Blog, "Exponential Backoff And Jitter").
+
+    Args:
+        base: seconds before the second delivery, at most.
+        factor: what each further delivery multiplies it by.
+        maximum: seconds that no delay exceeds.
+        jitter: False gives the upper end every time.
+    """
+
+    __slots__ = ("base", "factor", "jitter", "maximum")
+
+    def __init__(
+        self,
+        base: float = 1.0,
+        *,
+        factor: float = 2.0,
+        maximum: float = 900.0,
+        jitter: bool = True,
+    ) -> None:
+        if base < 0 or factor < 1 or maximum < 0:
+            raise HandlerDefinitionError(
+                "Backoff() takes base and maximum of 0 or more and a factor of 1 or more, "
+                f"not base={base!r}, factor={factor!r}, maximum={maximum!r}"
+            )
+        self.base, self.factor, self.maximum, self.jitter = base, factor, maximum, jitter
+
+    def __repr__(self) -> str:
+        return (
+            f"Backoff({self.base!r}, factor={self.factor!r}, maximum={self.maximum!r}, "
+            f"jitter={self.jitter!r})"
+        )
+
+    def delay(self, delivery_count: int) -> float:
+        """Seconds to wait after the given delivery failed."""
+        power = min(max(delivery_count - 1, 0), _LARGEST_POWER)
+        ceiling = min(self.base * self.factor**power, self.maximum)
+        if not self.jitter:
+            return ceiling
+        from random import uniform  # 2 ms that only a failing message has to pay
+
+        return uniform(0, ceiling)  # noqa: S311 - spreads load, guards nothing
+
+
+Reaction: TypeAlias = "Signal | type[Signal] | Backoff"
+
+
+class RetryPolicy:
+    """What becomes of a message whose handler raised.
+
+    - A signal does what it says. A body that cannot be decoded is poison: dead-lettered at once.
+    - `reactions` maps exception classes to a signal or to a backoff of their own; the class nearest
+      in the exception's own order of inheritance counts.
+    - Anything else is retried by `backoff`.
+    - A retry on the last of `max_deliveries` is dead-lettered instead.
+    """
+
+    __slots__ = ("backoff", "max_deliveries", "reactions")
+
+    def __init__(
+        self,
+        *,
+        max_deliveries: int = 4,
+        backoff: Backoff | None = None,
+        reactions: Mapping[type[Exception], Reaction] | None = None,
+    ) -> None:
+        self.max_deliveries = max_deliveries
+        self.backoff = backoff or Backoff()
+        self.reactions = _checked(reactions or {})
+
+    def outcome(self, error: BaseException, message: Message[object]) -> Outcome:
+        """Decide one message's fate from what its handler raised; never loses it."""
+        if isinstance(error, BodyDecodeError):
+            return Outcome(Disposition.DEAD_LETTER, reason=f"poison: {error}", error=error)
+        reaction = error if isinstance(error, Signal) else self._reaction(error)
+        backoff = reaction if isinstance(reaction, Backoff) else self.backoff
+        signal = reaction if isinstance(reaction, Signal) else Retry(_summary(error))
+        outcome = classify(signal)
+        outcome.error = error
+        if outcome.disposition is Disposition.RETRY:
+            self._spend(outcome, message.delivery_count, backoff)
+        return outcome
+
+    def _spend(self, outcome: Outcome, delivery_count: int, backoff: Backoff) -> None:
+        if delivery_count >= self.max_deliveries:
+            outcome.disposition = Disposition.DEAD_LETTER
+            outcome.delay = None
+            outcome.reason = (
+                f"failed on delivery {delivery_count} of {self.max_deliveries}: {outcome.reason}"
+            )
+        elif outcome.delay is None:
+            outcome.delay = backoff.delay(delivery_count)
+
+    def _reaction(self, error: BaseException) -> Signal | Backoff | None:
+        if self.reactions:
+            for ancestor in type(error).__mro__:
+                reaction = self.reactions.get(ancestor)
+                if reaction is not None:
+                    return _with_reason(reaction, error)
+        return None
+
+
+def _checked(reactions: Mapping[Any, Reaction]) -> Mapping[type, Signal | Backoff]:
+    checked: dict[type, Signal | Backoff] = {}
+    for error, reaction in reactions.items():
+        if not isinstance(error, type) or not issubclass(error, BaseException):
+            raise HandlerDefinitionError(f"on_error maps exception classes, not {error!r}")
+        made = reaction() if isinstance(reaction, type) else reaction
+        if not isinstance(made, Signal | Backoff):
+            raise HandlerDefinitionError(
+                f"on_error[{error.__name__}] takes Retry, DeadLetter, Discard or a Backoff, "
+                f"not {reaction!r}"
+            )
+        checked[error] = made
+    return checked
+
+
+def _with_reason(reaction: Signal | Backoff, error: BaseException) -> Signal | Backoff:
+    if isinstance(reaction, Backoff) or reaction.reason:
+        return reaction
+    if isinstance(reaction, Retry):
+        return Retry(_summary(error), after=reaction.after)
+    return type(reaction)(_summary(error))
+
+
+def _summary(error: BaseException) -> str:
+    # The type only: the text may hold a body, and a reason is shown in logs and metrics.
+    return type(error).__qualname__
