@@ -1,0 +1,369 @@
+"""The one table of settings: loading, checking, showing and the documentation all read it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+WEEK: Final = 604_800  # seconds; more is a unit mistaken, and overflows the timers it would end in
+LONGEST_LOCK: Final = 43_200  # SQS takes no longer visibility timeout than 12 hours
+
+VARIABLE: Final = "QUEUE_RUNTIME_CONFIG"  # names the file; all other variables are in the table
+SEARCHED: Final = ("queue-runtime.toml", "queue-runtime.yaml", "queue-runtime.yml")
+
+_TRUTH: Final = {
+    **dict.fromkeys(("true", "1", "yes", "on"), True),
+    **dict.fromkeys(("false", "0", "no", "off"), False),
+}
+_EVERYWHERE: Final[Mapping[str, str]] = {}
+_POLL_ONLY: Final = {
+    "lambda": "Lambda receives, and starts and stops processes, by itself",
+    "functions": "the Functions host receives, and starts and stops processes, by itself",
+}
+
+
+class Setting:
+    """One row: what a setting is called, what it takes and what it means.
+
+    - `environment`: the variables that say it, first one first. Theirs is the guide's unit, which
+      `plus` and `divisor` turn into ours; files, decorators and options write ours.
+    - `unusable`: by host, why the value has no effect there.
+    """
+
+    __slots__ = (
+        "above",
+        "choices",
+        "default",
+        "divisor",
+        "environment",
+        "high",
+        "kind",
+        "low",
+        "meaning",
+        "name",
+        "plus",
+        "secret",
+        "unusable",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        environment: str,
+        default: object,
+        meaning: str,
+        *,
+        kind: type[object] = str,
+        low: int = 0,
+        above: bool = False,
+        high: int | None = None,
+        choices: tuple[str, ...] = (),
+        plus: int = 0,
+        divisor: int = 1,
+        secret: bool = False,
+        unusable: Mapping[str, str] = _EVERYWHERE,
+    ) -> None:
+        self.name = name
+        self.environment = tuple(environment.split())
+        self.default = default
+        self.meaning = meaning
+        self.kind = kind
+        self.low, self.above, self.high = low, above, high
+        self.choices = choices
+        self.plus, self.divisor = plus, divisor
+        self.secret = secret
+        self.unusable = unusable
+
+    def parse(self, text: str) -> object:
+        """Read what an operator typed (a variable, an option), in the unit it was typed in.
+
+        Raises:
+            ValueError: the text is no value of this kind.
+        """
+        if self.kind is bool:
+            return _TRUTH.get(text.lower(), text)
+        if self.kind is int:
+            return int(text)
+        return float(text) if self.kind is float else text
+
+    def accept(self, value: object) -> object:
+        """Give the value as attributes hold it: an int becomes the float that it stands for.
+
+        Raises:
+            ValueError: the value is of another type, or out of range.
+            OverflowError: no float is that large.
+        """
+        if self.kind is float and type(value) is int:
+            value = float(value)
+        # By exact type, because True is an int to isinstance and would be a concurrency of 1.
+        if type(value) is not self.kind or not self._within(value):
+            raise ValueError(self.name)
+        return value
+
+    def _within(self, value: object) -> bool:
+        if isinstance(value, str):
+            return value in self.choices if self.choices else bool(value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return True
+        if value < self.low or (self.above and value == self.low):
+            return False
+        # Said this way round, NaN is refused too.
+        return value <= (float("inf") if self.high is None else self.high)
+
+    def in_our_unit(self, value: object) -> object:
+        """Convert what the environment says: attempts after the first one, milliseconds."""
+        if self.divisor != 1 and isinstance(value, float):
+            return value / self.divisor
+        return value + self.plus if self.plus and isinstance(value, int) else value
+
+    def takes(self, *, environment: bool = False) -> str:
+        """Say what to write, in the unit of the environment or in ours."""
+        if self.kind is bool:
+            return "true or false"
+        if self.kind is str:
+            return _either(self.choices) if self.choices else "a text that is not empty"
+        low, high = self._bounds(environment)
+        noun = "a whole number" if self.kind is int else "a number"
+        start = f"{noun} above {low}" if self.above else f"{noun} of {low} or more"
+        return start if high is None else f"{start}, at most {high}"
+
+    def _bounds(self, environment: bool) -> tuple[int, int | None]:
+        plus, divisor = (self.plus, self.divisor) if environment else (0, 1)
+        high = None if self.high is None else (self.high - plus) * divisor
+        return (self.low - plus) * divisor, high
+
+
+def _either(words: tuple[str, ...]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+SETTINGS: Final = {
+    setting.name: setting
+    for setting in (
+        Setting(
+            "provider",
+            "QUEUE_PROVIDER",
+            None,
+            "The queue service, where the queue's URL does not say it.",
+            choices=("azure", "aws", "local"),
+        ),
+        Setting("queue", "QUEUE_NAME", None, "The queue's name or URL."),
+        Setting(
+            "dead_letter",
+            "QUEUE_DLQ_NAME",
+            None,
+            "Where dead-lettered messages go: a name, an ARN or a URL.",
+        ),
+        Setting(
+            "receive_seconds",
+            "QUEUE_RECEIVE_TIMEOUT_SECONDS",
+            30.0,
+            "How long one receive waits for messages.",
+            kind=float,
+            above=True,
+            high=WEEK,
+            unusable={
+                "lambda": "the event source mapping receives, with a batching window of its own",
+                "functions": "the Functions host receives, by its own clock",
+            },
+        ),
+        Setting(
+            "visibility_seconds",
+            "QUEUE_VISIBILITY_TIMEOUT_SECONDS",
+            300.0,
+            "How long a received message is locked before it has to be renewed.",
+            kind=float,
+            above=True,
+            high=LONGEST_LOCK,
+            unusable={
+                "lambda": "the queue's own visibility timeout counts",
+                "functions": "the lock duration of the queue or subscription counts",
+            },
+        ),
+        Setting(
+            "max_deliveries",
+            "QUEUE_MAX_RETRY_ATTEMPTS",
+            4,
+            "How often a message is delivered before it is dead-lettered, the first time included.",
+            kind=int,
+            low=1,
+            plus=1,
+        ),
+        Setting(
+            "backoff_seconds",
+            "QUEUE_RETRY_BACKOFF_MS",
+            1.0,
+            "The longest delay before the first retry; it doubles from retry to retry.",
+            kind=float,
+            high=WEEK,
+            divisor=1000,
+        ),
+        Setting(
+            "max_backoff_seconds",
+            "QUEUE_MAX_BACKOFF_SECONDS",
+            900.0,
+            "The longest delay before any retry.",
+            kind=float,
+            high=WEEK,
+        ),
+        Setting(
+            "concurrency",
+            "QUEUE_CONCURRENCY",
+            10,
+            "How many messages, or groups of messages, are handled at the same time.",
+            kind=int,
+            low=1,
+        ),
+        Setting(
+            "in_flight",
+            "QUEUE_IN_FLIGHT",
+            200,
+            "The most messages that a poller holds at once, running or waiting.",
+            kind=int,
+            low=1,
+            unusable=_POLL_ONLY,
+        ),
+        Setting(
+            "reserve_seconds",
+            "QUEUE_RESERVE_SECONDS",
+            0.5,
+            "Lambda and Functions: the time before the deadline that is kept for settling.",
+            kind=float,
+            high=WEEK,
+            unusable={
+                "poll": "a poller has no deadline; drain_seconds is its time after SIGTERM",
+            },
+        ),
+        Setting(
+            "drain_seconds",
+            "QUEUE_DRAIN_SECONDS",
+            25.0,
+            "How long a poller lets running handlers finish after SIGTERM.",
+            kind=float,
+            high=WEEK,
+            unusable=_POLL_ONLY,
+        ),
+        Setting(
+            "processes",
+            "QUEUE_PROCESSES",
+            1,
+            "How many processes poll.",
+            kind=int,
+            low=1,
+            unusable=_POLL_ONLY,
+        ),
+        Setting(
+            "delayed_retries",
+            "QUEUE_DELAYED_RETRIES",
+            False,
+            "Service Bus: delay a retry by a scheduled copy instead of having it back at once.",
+            kind=bool,
+        ),
+        Setting(
+            "error_text",
+            "QUEUE_DEAD_LETTER_ERROR_TEXT",
+            True,
+            "Put the exception's own text, cut to 1,024 characters, into a dead-letter entry.",
+            kind=bool,
+        ),
+        Setting(
+            "preload",
+            "QUEUE_PRELOAD",
+            None,
+            "Load the AWS SDK while the function starts instead of when it is first needed.",
+            choices=("init",),
+        ),
+        Setting(
+            "breaker_failures",
+            "QUEUE_BREAKER_FAILURES",
+            0,
+            "How many failures in a row open the circuit breaker; 0 leaves it off.",
+            kind=int,
+        ),
+        Setting(
+            "breaker_seconds",
+            "QUEUE_BREAKER_SECONDS",
+            30.0,
+            "How long the breaker stays open before it lets a message through again.",
+            kind=float,
+            above=True,
+            high=WEEK,
+        ),
+        Setting(
+            "breaker_successes",
+            "QUEUE_BREAKER_SUCCESSES",
+            3,
+            "How many successes in a row close it.",
+            kind=int,
+            low=1,
+        ),
+        Setting(
+            "local_directory",
+            "QUEUE_LOCAL_DIRECTORY",
+            ".queue-runtime",
+            "Where local:// queues keep their files.",
+        ),
+        Setting(
+            "health_port",
+            "QUEUE_HEALTH_PORT",
+            0,
+            "The port of a poller's health endpoints; 0 leaves them off.",
+            kind=int,
+            high=65_535,
+            unusable=_POLL_ONLY,
+        ),
+        Setting(
+            "connection_string",
+            "AZURE_SERVICE_BUS_CONNECTION_STRING",
+            None,
+            "Service Bus by key; left out, a managed or workload identity signs in.",
+            secret=True,
+        ),
+        Setting(
+            "azure_client_id",
+            "AZURE_CLIENT_ID",
+            None,
+            "The identity that signs in to Azure, where it is not the system-assigned one.",
+        ),
+        Setting("azure_tenant_id", "AZURE_TENANT_ID", None, "That identity's tenant."),
+        Setting(
+            "aws_region",
+            "AWS_REGION AWS_DEFAULT_REGION",
+            None,
+            "The queue's region, where its URL or ARN does not say it.",
+        ),
+    )
+}
+
+
+def shown(value: object) -> str:
+    """Write a value the way an operator would; for secrets, redact first."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def settings_reference() -> list[tuple[str, str, str, str, str]]:
+    """List name, environment, default, what it takes and meaning, for the documentation's table."""
+    return [
+        (
+            setting.name,
+            _variables(setting),
+            shown(setting.default),
+            setting.takes(),
+            setting.meaning,
+        )
+        for setting in SETTINGS.values()
+    ]
+
+
+def _variables(setting: Setting) -> str:
+    names = ", then ".join(setting.environment)
+    if setting.plus:
+        return f"{names} (value + {setting.plus})"
+    return f"{names} (value / {setting.divisor})" if setting.divisor != 1 else names
