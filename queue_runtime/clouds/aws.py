@@ -1,0 +1,119 @@
+"""AWS: what a queue's ARN says, and a client for SQS, made when it is first needed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from queue_runtime.errors import MissingExtraError, QueueNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class QueueArn(NamedTuple):
+    """The parts of `arn:partition:sqs:region:account:name`."""
+
+    partition: str
+    region: str
+    account: str
+    name: str
+
+    @property
+    def ordered(self) -> bool:
+        """FIFO, which only the name tells: fair standard queues have message groups too."""
+        return self.name.endswith(".fifo")
+
+    def __str__(self) -> str:
+        return f"arn:{self.partition}:sqs:{self.region}:{self.account}:{self.name}"
+
+
+def parse_queue_arn(arn: str) -> QueueArn:
+    """Take an SQS ARN apart.
+
+    Raises:
+        QueueNotFoundError: it is not one.
+    """
+    parts = arn.split(":")
+    if len(parts) != 6 or parts[0] != "arn" or parts[2] != "sqs" or not all(parts[1:]):
+        raise QueueNotFoundError(
+            f"{arn!r} is not the ARN of an SQS queue (arn:aws:sqs:region:account:name)"
+        )
+    return QueueArn(parts[1], parts[3], parts[4], parts[5])
+
+
+def queue_arn(reference: str, source: QueueArn) -> QueueArn:
+    """Find the queue that an operator means by a name, an ARN or a URL.
+
+    A bare name means the partition, region and account of `source`.
+
+    Raises:
+        QueueNotFoundError: it is none of the three.
+    """
+    if reference.startswith("arn:"):
+        return parse_queue_arn(reference)
+    if "://" in reference:
+        return _arn_of_url(reference, source)
+    if not reference or not all(c.isalnum() or c in "-_." for c in reference):
+        raise QueueNotFoundError(f"{reference!r} is no queue name, ARN or URL")
+    return source._replace(name=reference)
+
+
+def _arn_of_url(url: str, source: QueueArn) -> QueueArn:
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    path = parts.path.strip("/").split("/")
+    if len(path) != 2 or not all(path):
+        raise QueueNotFoundError(f"{url!r} is not the URL of a queue (https://host/account/name)")
+    labels = (parts.hostname or "").split(".")
+    # sqs.<region>.amazonaws.com; any other host is an endpoint of the operator's own.
+    region = labels[1] if labels[0] == "sqs" and "amazonaws" in labels else source.region
+    return source._replace(region=region, account=path[0], name=path[1])
+
+
+def queue_url(client: Any, queue: QueueArn) -> str:
+    """Give the URL at the client's own endpoint, which spares a request and a permission."""
+    return f"{client.meta.endpoint_url.rstrip('/')}/{queue.account}/{queue.name}"
+
+
+def sqs_client(region: str, *, read_timeout: float = 5.0, attempts: int = 2) -> Any:
+    """Make a client whose every call ends within a few seconds, for use near a deadline.
+
+    Credentials and `AWS_ENDPOINT_URL_SQS` are found as the SDK documents it
+    (https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html).
+
+    Raises:
+        MissingExtraError: the AWS SDK is not installed.
+    """
+    try:
+        # botocore alone: boto3 adds resources that nobody uses here, and 25 ms to a cold start.
+        from botocore.config import Config
+        from botocore.session import get_session
+    except ImportError:
+        raise MissingExtraError("SQS", "aws") from None
+    config = Config(
+        connect_timeout=min(read_timeout, 2.0),
+        read_timeout=read_timeout,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        parameter_validation=False,
+    )
+    return get_session().create_client("sqs", region_name=region, config=config)
+
+
+def sdk_loaded(modules: Mapping[str, object]) -> bool:
+    """Tell from sys.modules whether the SDK's import is still to be paid for."""
+    return "botocore.session" in modules
+
+
+def error_code(error: Exception) -> str | None:
+    """Give the service's code for a failed request, or the SDK's name for one without an answer.
+
+    None for whatever is no failure of a request, which must not be taken for one.
+    """
+    try:
+        from botocore.exceptions import BotoCoreError, ClientError
+    except ImportError:
+        return None
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Code", "Unknown"))
+    return type(error).__name__ if isinstance(error, BotoCoreError) else None

@@ -1,0 +1,172 @@
+"""`@queue_handler`: ties a function's definition to the hosts; the object that users hold."""
+
+from __future__ import annotations
+
+import os
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from queue_runtime.definition import HandlerDefinition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from typing import Literal
+
+    from queue_runtime.definition import BatchOrder, Envelope
+    from queue_runtime.hosts.aws_lambda import LambdaContext, LambdaHost, LambdaReply
+    from queue_runtime.pipeline import CallMiddleware, DeliveryMiddleware
+    from queue_runtime.retry import Backoff, Reaction
+
+ArgumentT = TypeVar("ArgumentT")
+ResultT = TypeVar("ResultT", "None", "Coroutine[Any, Any, None]")
+
+
+class Handler(Generic[ArgumentT, ResultT]):
+    """A function that consumes a queue, called by arity.
+
+    With one argument it is the plain function, for unit tests: no decoding, no middleware, and a
+    coroutine if it is async. With `(event, context)` it is the Lambda entry point, for both kinds.
+    Every other host takes the object itself.
+    """
+
+    definition: HandlerDefinition
+    __name__: str
+    __qualname__: str
+
+    def __init__(
+        self, function: Callable[[ArgumentT], ResultT], definition: HandlerDefinition
+    ) -> None:
+        update_wrapper(self, function)
+        self.definition = definition
+        self._function: Callable[[ArgumentT], ResultT] = function
+        self._lambda_host: LambdaHost | None = None
+        if "AWS_LAMBDA_RUNTIME_API" in os.environ:
+            self.lambda_host()  # at INIT, so that a wrong setting fails there and not on a message
+
+    @overload
+    def __call__(self, argument: ArgumentT, /) -> ResultT: ...
+    @overload
+    def __call__(
+        self, event: Mapping[str, Any], context: LambdaContext | None, /
+    ) -> LambdaReply: ...
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the plain function with one argument, the Lambda host with `(event, context)`."""
+        if len(arguments) == 1:
+            return self._function(arguments[0])
+        if len(arguments) == 2:
+            return self.lambda_host()(*arguments)
+        raise TypeError(
+            f"{self.definition.name}() takes its one argument, or a Lambda (event, context), "
+            f"not {len(arguments)} arguments"
+        )
+
+    def __repr__(self) -> str:
+        return f"<Handler {self.definition!r}>"
+
+    def lambda_host(self) -> LambdaHost:
+        """Make the Lambda host on first use, by the settings of that moment, and keep it."""
+        if self._lambda_host is None:
+            from queue_runtime.hosts.aws_lambda import LambdaHost
+
+            self._lambda_host = LambdaHost(self)
+        return self._lambda_host
+
+
+class _Decorator:
+    """What `@queue_handler(...)` gives: typed by the function that it is put on."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._options = options
+
+    @overload
+    def __call__(
+        self, function: Callable[[ArgumentT], Coroutine[Any, Any, None]], /
+    ) -> Handler[ArgumentT, Coroutine[Any, Any, None]]: ...
+    @overload
+    def __call__(self, function: Callable[[ArgumentT], None], /) -> Handler[ArgumentT, None]: ...
+    def __call__(self, function: Any, /) -> Any:
+        return Handler(function, HandlerDefinition(function, **self._options))
+
+
+@overload
+def queue_handler(
+    function: Callable[[ArgumentT], Coroutine[Any, Any, None]], /
+) -> Handler[ArgumentT, Coroutine[Any, Any, None]]: ...
+@overload
+def queue_handler(function: Callable[[ArgumentT], None], /) -> Handler[ArgumentT, None]: ...
+@overload
+def queue_handler(
+    *,
+    queue: str | None = None,
+    max_deliveries: int | None = None,
+    backoff: Backoff | None = None,
+    on_error: Mapping[type[Exception], Reaction] | None = None,
+    dead_letter: str | None = None,
+    envelope: Envelope | None = None,
+    concurrency: int | None = None,
+    batch_order: BatchOrder | None = None,
+    preload: Literal["init"] | None = None,
+    delivery_middleware: Sequence[DeliveryMiddleware] = (),
+    call_middleware: Sequence[CallMiddleware] = (),
+) -> _Decorator: ...
+def queue_handler(
+    function: Any = None,
+    /,
+    *,
+    queue: str | None = None,
+    max_deliveries: int | None = None,
+    backoff: Backoff | None = None,
+    on_error: Mapping[type[Exception], Reaction] | None = None,
+    dead_letter: str | None = None,
+    envelope: Envelope | None = None,
+    concurrency: int | None = None,
+    batch_order: BatchOrder | None = None,
+    preload: Literal["init"] | None = None,
+    delivery_middleware: Sequence[DeliveryMiddleware] = (),
+    call_middleware: Sequence[CallMiddleware] = (),
+) -> Any:
+    """Make a function of one argument consume a queue, on every host; with or without parentheses.
+
+    The argument's annotation decides what arrives: `T` (the body: a pydantic model, dataclass,
+    TypedDict, `dict`, `str`, `bytes`), `Message[T]` (with metadata) or `Batch[T]` (many at once).
+    Returning acknowledges; `Retry`, `DeadLetter` and `Discard` decide; any other exception is
+    retried with backoff until `max_deliveries`, and then dead-lettered. A message is delivered at
+    least once, so it may be delivered again after its work is done.
+
+    Args:
+        queue: its name, where the host does not already say it.
+        max_deliveries: how often a message is tried before it is dead-lettered (4).
+        backoff: the delays between tries; 1 s, doubling up to 900 s, with full jitter.
+        on_error: exception classes to treat as a signal, or to retry by a backoff of their own.
+        dead_letter: where dead-letters go: a queue's name, ARN or URL. On Lambda, without one, they
+            are retried until the queue's redrive policy moves them.
+        envelope: "sns" or "eventbridge", to take the producer's message out of it first.
+        concurrency: how many async calls run together (10).
+        batch_order: "accept_repeats" lets a batch handler run on ordered queues, where a failure
+            brings back the later messages of its group even if their work is done.
+        preload: "init" loads the AWS SDK while Lambda initialises.
+        delivery_middleware: around all messages that a host hands over, outermost first.
+        call_middleware: around each call of the function, outermost first.
+
+    Raises:
+        HandlerDefinitionError: at import; says what to write instead.
+    """
+    settings = {
+        "queue": queue,
+        "max_deliveries": max_deliveries,
+        "dead_letter": dead_letter,
+        "concurrency": concurrency,
+        "preload": preload,
+    }
+    decorator = _Decorator(
+        {
+            "settings": {name: value for name, value in settings.items() if value is not None},
+            "backoff": backoff,
+            "on_error": on_error,
+            "envelope": envelope,
+            "batch_order": batch_order,
+            "delivery_middleware": delivery_middleware,
+            "call_middleware": call_middleware,
+        }
+    )
+    return decorator if function is None else decorator(function)

@@ -1,0 +1,246 @@
+"""Runs a handler as an AWS Lambda function behind an SQS event source."""
+
+from __future__ import annotations
+
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
+
+from queue_runtime import report
+from queue_runtime.clouds.aws import parse_queue_arn, sdk_loaded
+from queue_runtime.config import load_settings
+from queue_runtime.definition import Shape
+from queue_runtime.dispatch import Deadline, Order, as_one, at_once, in_turn
+from queue_runtime.errors import EventError
+from queue_runtime.message import Message
+from queue_runtime.outcome import Disposition, Outcome
+from queue_runtime.pipeline import Pipeline, run_blocking
+from queue_runtime.transports.sqs_source import SqsSource
+from queue_runtime.transports.sqs_wire import LAMBDA_RECORD
+
+if TYPE_CHECKING:
+    from asyncio import Runner
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    from queue_runtime.config import Settings
+    from queue_runtime.definition import HandlerDefinition
+    from queue_runtime.pipeline import Messages, Process
+    from queue_runtime.transports.sqs_source import Clients
+
+# Loading the SDK and making a client, at a whole CPU's speed; Lambda gives one at 1,769 MB
+# (https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html).
+_SDK_SECONDS: Final = 0.5
+_MEMORY_OF_ONE_CPU: Final = 1_769
+# The reserve never takes more than this part of an invocation, or nothing would ever start.
+_LARGEST_RESERVE: Final = 0.25
+
+
+class LambdaContext(Protocol):
+    """What is used of Lambda's context object."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Give the time until Lambda ends this invocation."""
+
+
+class ItemFailure(TypedDict):
+    """One message that Lambda must not delete."""
+
+    itemIdentifier: str
+
+
+class LambdaReply(TypedDict):
+    """The answer to an SQS event source with ReportBatchItemFailures."""
+
+    batchItemFailures: list[ItemFailure]
+
+
+class Handles(Protocol):
+    """Whatever has a definition: the decorated function, or a test's own."""
+
+    @property
+    def definition(self) -> HandlerDefinition:
+        """What the function takes and what its author said."""
+
+
+class LambdaHost:
+    """The entry point that Lambda calls with an event and a context.
+
+    The event source must have `FunctionResponseTypes: [ReportBatchItemFailures]`: without it Lambda
+    deletes the whole batch whatever this answers
+    (https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html).
+
+    Args:
+        handler: the decorated function.
+        settings: None reads file and environment.
+        clients: makes an SQS client for a region; None uses the AWS SDK when it is first needed.
+        observe: told each message with its final outcome, in the order of the batch.
+    """
+
+    def __init__(
+        self,
+        handler: Handles,
+        *,
+        settings: Settings | None = None,
+        clients: Clients | None = None,
+        observe: Callable[[Sequence[Message[Any]], Sequence[Outcome]], None] | None = None,
+    ) -> None:
+        self.definition = handler.definition
+        self.settings = settings or load_settings(self.definition.settings)
+        self.pipeline = Pipeline(self.definition, self.definition.policy(self.settings))
+        self._make_client = clients
+        self._observe = observe
+        self._sources: dict[str, SqsSource] = {}
+        for sentence in (*self.settings.warnings, *self.settings.unusable_on("lambda")):
+            report.logger.warning(sentence)
+        if self.settings.preload == "init":
+            self._preload()
+
+    def __call__(self, event: Any, context: LambdaContext | None) -> LambdaReply:
+        """Process one batch and name exactly the messages that must come back.
+
+        Raises:
+            EventError: this is not an SQS event, or a record cannot be told from another; nothing
+                has run then, and the whole batch comes back.
+        """
+        records = read_records(event)
+        if not records:
+            return {"batchItemFailures": []}
+        source = self._source(records[0]["eventSourceARN"])
+        queue = source.queue.name
+        report.received(queue, len(records))
+        messages: list[Message[Any]] = [Message(r, LAMBDA_RECORD, queue) for r in records]
+        deadline = self._deadline(context)
+        outcomes = self._drive(self.pipeline.deliver(messages, self._dispatch(source, deadline)))
+        outcomes = source.settle(messages, outcomes)
+        report.settled(queue, zip(messages, outcomes, strict=True))
+        if self._observe:
+            self._observe(messages, outcomes)
+        return _reply(records, outcomes)
+
+    def _source(self, arn: str) -> SqsSource:
+        source = self._sources.get(arn)
+        if source is None:
+            queue = parse_queue_arn(arn)
+            if queue.ordered:
+                self.definition.refuse_order(queue.name)
+            source = SqsSource(
+                queue,
+                dead_letter=self.settings.dead_letter,
+                handler=self.definition.name,
+                error_text=self.settings.error_text,
+                clients=self._make_client,
+            )
+            self._sources[arn] = source
+        return source
+
+    def _dispatch(self, source: SqsSource, deadline: Deadline) -> Process:
+        definition, run = self.definition, self.pipeline.run
+        order = Order(source.dead_letter_now) if source.queue.ordered else None
+
+        async def dispatch(messages: Messages) -> Sequence[Outcome]:
+            if definition.shape is Shape.BATCH:
+                return await as_one(
+                    messages,
+                    self.pipeline.run_batch,
+                    deadline,
+                    is_async=definition.is_async,
+                    order=order,
+                )
+            if not definition.is_async:
+                return await in_turn(messages, run, deadline, order)
+            return await at_once(
+                messages, run, deadline, concurrency=self.settings.concurrency, order=order
+            )
+
+        return dispatch
+
+    def _drive(self, work: Coroutine[Any, Any, Sequence[Outcome]]) -> Sequence[Outcome]:
+        if not self.pipeline.blocking:
+            return _runner().run(work)
+        return run_blocking(self.definition.name, work)
+
+    def _deadline(self, context: LambdaContext | None) -> Deadline:
+        if context is None:
+            return Deadline()
+        left = context.get_remaining_time_in_millis() / 1000
+        reserve = self.settings.reserve_seconds
+        if not sdk_loaded(sys.modules):
+            memory = int(getattr(context, "memory_limit_in_mb", 0) or _MEMORY_OF_ONE_CPU)
+            reserve += _SDK_SECONDS * max(1.0, _MEMORY_OF_ONE_CPU / memory)
+        return Deadline(monotonic() + left - min(reserve, left * _LARGEST_RESERVE))
+
+    def _preload(self) -> None:
+        if self._make_client is None:
+            from queue_runtime.clouds.aws import sqs_client
+
+            client = sqs_client(self.settings.aws_region or "us-east-1")
+            self._make_client = lambda region: (
+                client if region == client.meta.region_name else sqs_client(region)
+            )
+
+
+def read_records(event: Any) -> list[dict[str, Any]]:
+    """Check an SQS event before anything of it runs.
+
+    Raises:
+        EventError: with what is wrong, and in which record.
+    """
+    if not isinstance(event, dict):
+        raise EventError(f"the event is a {type(event).__name__}, not an SQS event object")
+    records = event.get("Records")
+    if not isinstance(records, list):
+        raise EventError(
+            "the event has no list of Records: this function must be invoked by an SQS event "
+            "source mapping, or by hand with an event of that shape"
+        )
+    arn = records[0].get("eventSourceARN") if records and isinstance(records[0], dict) else None
+    for position, record in enumerate(records):
+        try:
+            if (
+                record["messageId"]
+                and record["receiptHandle"]
+                and record["eventSource"] == "aws:sqs"
+                and record["eventSourceARN"] == arn
+                and isinstance(record["body"], str)
+            ):
+                continue
+        except (KeyError, TypeError):
+            pass
+        raise EventError(f"record {position + 1} of {len(records)}: {_what_is_wrong(record, arn)}")
+    return records
+
+
+def _what_is_wrong(record: Any, arn: Any) -> str:
+    if not isinstance(record, dict):
+        return f"it is a {type(record).__name__}, not an object"
+    if record.get("eventSource") != "aws:sqs":
+        return f"it comes from {record.get('eventSource')!r}, not from aws:sqs"
+    for name in ("messageId", "receiptHandle", "eventSourceARN"):
+        if not record.get(name):
+            return f"it has no {name}, so it could not be told from the others in a reply"
+    if record["eventSourceARN"] != arn:
+        return f"it comes from {record['eventSourceARN']}, the first one from {arn}"
+    return "it has no body"
+
+
+def _reply(records: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcome]) -> LambdaReply:
+    # Ids come from nowhere but the records: an unknown or empty one fails the whole batch.
+    failed = {
+        record["messageId"]: None
+        for record, outcome in zip(records, outcomes, strict=True)
+        if outcome.disposition is Disposition.RETRY
+    }
+    return {"batchItemFailures": [{"itemIdentifier": identity} for identity in failed]}
+
+
+_kept_runner: Runner | None = None
+
+
+def _runner() -> Runner:
+    """Keep one event loop for the life of the process, so that async clients can be kept too."""
+    global _kept_runner
+    if _kept_runner is None:
+        from asyncio import Runner
+
+        _kept_runner = Runner()
+    return _kept_runner
