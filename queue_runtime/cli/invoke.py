@@ -1,0 +1,90 @@
+"""`queue-runtime invoke`: the Lambda host over an event file, with no cloud behind it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from queue_runtime.cli import fates, output
+from queue_runtime.cli.targets import find_handler
+from queue_runtime.config import load_settings
+from queue_runtime.errors import EventError
+from queue_runtime.hosts.aws_lambda import LambdaHost
+from queue_runtime.testing.events import lambda_context
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from queue_runtime.message import Message
+    from queue_runtime.outcome import Outcome
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("target", help="the handler, such as functions.orders:take_order")
+    parser.add_argument("event", type=Path, help="a JSON file: an SQS event as Lambda gives it")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, help="time that the invocation has (30)"
+    )
+    parser.add_argument(
+        "--dead-letter", metavar="QUEUE", help="pretend that this dead-letter queue is there"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the handler for real; what it would do to the queue is shown and not done."""
+    handler = find_handler(options.target)
+    event = _read(options.event)
+    seen: list[tuple[Message[Any], Outcome]] = []
+    settings = load_settings(
+        handler.definition.settings, arguments={"dead_letter": options.dead_letter}
+    )
+    host = LambdaHost(
+        handler,
+        settings=settings,
+        clients=_NoQueue,
+        observe=lambda messages, outcomes: seen.extend(zip(messages, outcomes, strict=True)),
+    )
+    reply = host(event, lambda_context(seconds=options.seconds))
+    outcomes = [outcome for _, outcome in seen]
+    if options.json:
+        messages = [fates.record(message, outcome) for message, outcome in seen]
+        output.line(json.dumps({"messages": messages, "reply": reply}, indent=2))
+        return 0
+    output.table(str(options.event), fates.COLUMNS, [fates.row(*pair) for pair in seen])
+    output.line(f"  {fates.summary(outcomes)}; Lambda is told: {json.dumps(reply)}")
+    return 0
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise EventError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise EventError(f"{path} is not JSON: {error}") from None
+
+
+class _NoQueue:
+    """Stands where an SQS client would: every delay and dead-letter is taken, none goes out."""
+
+    class _Meta:
+        endpoint_url = "https://no-queue.invalid"
+
+    meta = _Meta()
+
+    def __init__(self, region: str) -> None:
+        self.region = region
+
+    def change_message_visibility_batch(self, **request: Any) -> dict[str, Any]:
+        return _all_done(request["Entries"])
+
+    def send_message_batch(self, **request: Any) -> dict[str, Any]:
+        return _all_done(request["Entries"])
+
+
+def _all_done(entries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {"Successful": [{"Id": entry["Id"]} for entry in entries], "Failed": []}

@@ -1,0 +1,111 @@
+"""Delivers one message to a handler as a host would, with no cloud and no queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from queue_runtime.config import load_settings
+from queue_runtime.definition import HandlerDefinition, Shape
+from queue_runtime.message import Message
+from queue_runtime.pipeline import Pipeline, run_blocking
+from queue_runtime.testing.events import body_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from queue_runtime.config import Settings
+    from queue_runtime.outcome import Outcome
+    from queue_runtime.pipeline import Messages
+
+
+class Handles(Protocol):
+    """Whatever has a definition: the decorated function."""
+
+    @property
+    def definition(self) -> HandlerDefinition:
+        """What the function takes and what its author said."""
+
+
+def deliver(
+    handler: Handles,
+    body: Any,
+    *,
+    deliveries: int = 1,
+    attributes: Mapping[str, Any] | None = None,
+    group_id: str | None = None,
+    id: str = "message-1",
+    settings: Settings | None = None,
+) -> Outcome:
+    """Give a handler one message and get its outcome: envelope, decoding, middleware and policy.
+
+    Args:
+        handler: the decorated function, sync or async; one that takes a batch gets a batch of one.
+        body: bytes or text are sent as they are, anything else (a dict, a model) as JSON.
+        deliveries: the delivery count that the message shows: 1 on its first delivery.
+        attributes: the producer's attributes.
+        group_id: the message group or session.
+        id: the message's id.
+        settings: None takes the decorator's word and the defaults; the environment is not read.
+
+    Raises:
+        RuntimeError: an event loop runs here and the handler needs one; await `adeliver` instead.
+    """
+    pipeline, message = _prepare(handler, body, deliveries, attributes, group_id, id, settings)
+    work = _outcome(pipeline, message)
+    if pipeline.blocking:
+        return run_blocking(handler.definition.name, work)
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    work.close()
+    raise RuntimeError("an event loop is running here: write `await adeliver(...)`")
+
+
+async def adeliver(
+    handler: Handles,
+    body: Any,
+    *,
+    deliveries: int = 1,
+    attributes: Mapping[str, Any] | None = None,
+    group_id: str | None = None,
+    id: str = "message-1",
+    settings: Settings | None = None,
+) -> Outcome:
+    """Do what `deliver` does inside a running event loop; a sync handler blocks it meanwhile."""
+    pipeline, message = _prepare(handler, body, deliveries, attributes, group_id, id, settings)
+    return await _outcome(pipeline, message)
+
+
+def _prepare(
+    handler: Handles,
+    body: Any,
+    deliveries: int,
+    attributes: Mapping[str, Any] | None,
+    group_id: str | None,
+    id: str,
+    settings: Settings | None,
+) -> tuple[Pipeline, Message[Any]]:
+    definition = handler.definition
+    settings = settings or load_settings(definition.settings, environ={})
+    payload = body if isinstance(body, bytes) else body_text(body)
+    message: Message[Any] = Message.of(
+        payload,
+        id=id,
+        queue=settings.queue or "queue",
+        attributes=attributes,
+        group_id=group_id,
+        delivery_count=deliveries,
+    )
+    return Pipeline(definition, definition.policy(settings)), message
+
+
+async def _outcome(pipeline: Pipeline, message: Message[Any]) -> Outcome:
+    async def dispatch(messages: Messages) -> Sequence[Outcome]:
+        if pipeline.definition.shape is Shape.BATCH:
+            return await pipeline.run_batch(messages)
+        return [await pipeline.run(each) for each in messages]
+
+    return (await pipeline.deliver([message], dispatch))[0]
