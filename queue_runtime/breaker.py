@@ -1,0 +1,90 @@
+"""Stops calling a handler that only fails, so that an outage does not use up every delivery."""
+
+from __future__ import annotations
+
+from threading import Lock
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from queue_runtime.errors import BodyDecodeError
+from queue_runtime.outcome import DeadLetter, Disposition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from queue_runtime.outcome import Outcome
+
+
+class Breaker:
+    """Opens after `failures` in a row; after `seconds` lets one message try; closes after
+    `successes` of such tries in a row, and opens again at the first that fails.
+
+    A retry counts as a failure, whoever asked for it. Poison, a handler's own DeadLetter and
+    messages that did not run say nothing about the handler's health.
+
+    Args:
+        failures: how many in a row open it; 0 leaves it closed for ever.
+        seconds: how long it stays open.
+        successes: how many trials in a row close it.
+        clock: seconds that only grow.
+    """
+
+    __slots__ = ("_clock", "_failures", "_in_a_row", "_lock", "_opened_at", "_successes", "seconds")
+
+    def __init__(
+        self,
+        failures: int,
+        *,
+        seconds: float = 30.0,
+        successes: int = 3,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._failures, self.seconds, self._successes = failures, seconds, successes
+        self._clock = clock
+        self._in_a_row = 0
+        self._opened_at: float | None = None
+        self._lock = Lock()
+
+    def wait(self) -> float:
+        """Seconds until a message may be tried; 0 where one may now."""
+        opened_at = self._opened_at
+        return 0.0 if opened_at is None else max(0.0, opened_at + self.seconds - self._clock())
+
+    def on_trial(self) -> bool:
+        """Tell whether only one message at a time may be tried: it has been open and not closed."""
+        return self._opened_at is not None
+
+    def record(self, outcome: Outcome) -> None:
+        """Learn from a message that was tried. Safe from any thread."""
+        if not self._failures:
+            return
+        healthy = _says_healthy(outcome)
+        if healthy is None:
+            return
+        with self._lock:
+            if healthy:
+                self._succeeded()
+            else:
+                self._failed()
+
+    def _succeeded(self) -> None:
+        if self._opened_at is None:
+            self._in_a_row = 0
+            return
+        self._in_a_row += 1
+        if self._in_a_row >= self._successes:
+            self._opened_at, self._in_a_row = None, 0
+
+    def _failed(self) -> None:
+        if self._opened_at is not None:
+            self._opened_at, self._in_a_row = self._clock(), 0
+            return
+        self._in_a_row += 1
+        if self._in_a_row >= self._failures:
+            self._opened_at, self._in_a_row = self._clock(), 0
+
+
+def _says_healthy(outcome: Outcome) -> bool | None:
+    if outcome.unrun or isinstance(outcome.error, BodyDecodeError | DeadLetter):
+        return None
+    return outcome.disposition is Disposition.ACK

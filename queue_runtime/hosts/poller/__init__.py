@@ -1,0 +1,5 @@
+"""Runs a handler in a process of its own, polling a queue: for containers, and for a laptop."""
+
+from queue_runtime.hosts.poller.poller import Poller, PollStats, Until
+
+__all__ = ["PollStats", "Poller", "Until"]

@@ -1,0 +1,157 @@
+"""Keeps as many receives under way as the queue has messages for and the poller has room for."""
+
+from __future__ import annotations
+
+import asyncio
+from logging import getLogger
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from queue_runtime import instruments, report
+from queue_runtime.errors import AccessDeniedError, QueueNotFoundError, TransportError
+from queue_runtime.retry import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from queue_runtime.breaker import Breaker
+    from queue_runtime.message import Message
+    from queue_runtime.transports.base import Transport
+
+logger = getLogger("queue_runtime")
+
+# Bounded by latency: messages a second are at most receives x batch size / round trip.
+_MOST_RECEIVES: Final = 16
+_AFTER_ERROR: Final = Backoff(0.2, maximum=30.0)
+
+
+class Receiver:
+    """Receives under way: one on a quiet queue, doubled while they come back full.
+
+    A receive starts only when a whole batch has room, so that it never asks for fewer messages
+    than a request can give; it never waits for a settlement.
+
+    Args:
+        transport: the queue.
+        room: how many more messages may be held.
+        arrived: takes what a receive gave, which may be nothing.
+        refused: told that the queue is missing or closed to us, while no receive was ever answered.
+        breaker: pauses receives while it is open, and lets one message at a time through on trial.
+        wait: seconds that a receive waits for the first message.
+        once: end after the first receive that is answered.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        room: Callable[[], int],
+        arrived: Callable[[Sequence[Message[Any]]], None],
+        refused: Callable[[TransportError], None],
+        breaker: Breaker,
+        *,
+        wait: float,
+        once: bool = False,
+    ) -> None:
+        self._transport = transport
+        self._room = room
+        self._arrived = arrived
+        self._refused = refused
+        self._breaker = breaker
+        self._wait = wait
+        self._once = once
+        self._ever_answered = False
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._reserved = 0
+        self._wanted = 1
+        self._errors_in_a_row = 0
+        self._paused: asyncio.TimerHandle | None = None
+        self._closed = False
+        self.last_answer = monotonic()
+
+    def top_up(self) -> None:
+        """Start receives that are wanted and have room; call it whenever there may be more."""
+        while not self._closed and self._paused is None and self._may_start():
+            limit = 1 if self._breaker.on_trial() else self._transport.batch_size
+            self._reserved += limit
+            task = asyncio.create_task(self._receive(limit))
+            self._under_way.add(task)
+            task.add_done_callback(self._ended)
+
+    async def close(self) -> None:
+        """Abort the receives under way; what they had locked has been given back or has arrived."""
+        self._closed = True
+        if self._paused is not None:
+            self._paused.cancel()
+        for task in self._under_way:
+            task.cancel()
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+
+    def _may_start(self) -> bool:
+        opened_for = self._breaker.wait()
+        if opened_for > 0:
+            self._pause(opened_for)
+            return False
+        free = self._room() - self._reserved
+        if self._breaker.on_trial():  # a single message, and nothing else held
+            return not self._under_way and free >= self._transport.batch_size
+        return len(self._under_way) < self._wanted and free >= self._transport.batch_size
+
+    async def _receive(self, limit: int) -> None:
+        started = monotonic()
+        messages: Sequence[Message[Any]] = ()
+        try:
+            messages = await self._transport.receive(limit, self._wait)
+        except TransportError as error:
+            self._failed(error)
+            return
+        finally:
+            self._reserved -= limit
+        self.last_answer = monotonic()
+        instruments.RECEIVE_DURATION.record(self.last_answer - started, self._transport.queue)
+        self._ever_answered, self._closed = True, self._closed or self._once
+        self._errors_in_a_row = 0
+        self._adapt(limit, len(messages))
+        if messages:
+            report.received(self._transport.queue, len(messages))
+        self._arrived(messages)
+
+    def _adapt(self, limit: int, count: int) -> None:
+        if count == limit:
+            self._wanted = min(self._wanted * 2, _MOST_RECEIVES)
+        elif count == 0:
+            self._wanted = 1
+
+    def _failed(self, error: TransportError) -> None:
+        self._errors_in_a_row += 1
+        self._wanted = 1
+        queue = self._transport.queue
+        instruments.ERRORS.add(1, queue, f"receive:{type(error).__name__}")
+        if isinstance(error, QueueNotFoundError | AccessDeniedError) and not self._ever_answered:
+            self._closed = True
+            self._refused(error)
+            return
+        delay = _AFTER_ERROR.delay(self._errors_in_a_row + 1)
+        logger.warning(
+            "receiving from %s failed (%s); the next try is in %.1f s",
+            queue,
+            error,
+            delay,
+            extra={"queue_name": queue, "operation": "receive"},
+        )
+        self._pause(delay)
+
+    def _pause(self, seconds: float) -> None:
+        if self._paused is None:
+            loop = asyncio.get_running_loop()
+            self._paused = loop.call_later(seconds, self._resume)
+
+    def _resume(self) -> None:
+        self._paused = None
+        self.top_up()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.result()
+        self.top_up()

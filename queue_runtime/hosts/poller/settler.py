@@ -1,0 +1,150 @@
+"""Carries outcomes out in few requests, and tries again while that can still help."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from queue_runtime import instruments, report
+from queue_runtime.errors import LockLostError, TransportError
+from queue_runtime.outcome import Disposition, Outcome
+from queue_runtime.retry import Backoff
+from queue_runtime.transports.base import SettleFailure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from queue_runtime.hosts.poller.entry import Entry
+    from queue_runtime.transports.base import Transport
+
+# How long an outcome may wait for company.
+_COALESCE_SECONDS: Final = 0.02
+_MOST_REQUESTS: Final = 8
+_BETWEEN_TRIES: Final = Backoff(0.1, maximum=5.0)
+
+Settled: TypeAlias = "tuple[Entry, Outcome]"
+
+
+class Settler:
+    """One place for all outcomes of a queue: acknowledges in batches, and never what was lost.
+
+    A request that fails is repeated while the message's lock lives. A dead-letter that cannot be
+    made becomes a retry. What cannot be settled at all comes back when its lock ends.
+    """
+
+    def __init__(self, transport: Transport, settled: Callable[[Entry, Outcome], None]) -> None:
+        self._transport = transport
+        self._settled = settled
+        self._waiting: list[Settled] = []
+        self._requests: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, entry: Entry, outcome: Outcome) -> None:
+        """Take an outcome; it is carried out within 20 ms or with the next full request."""
+        if entry.stale():
+            self._lost(entry, outcome)
+            return
+        self._waiting.append((entry, outcome))
+        if len(self._waiting) >= self._transport.batch_size:
+            self._flush()
+        elif self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(_COALESCE_SECONDS, self._flush)
+
+    async def settle_now(self, entry: Entry, outcome: Outcome) -> Outcome:
+        """Carry one outcome out while its group waits; gives what it came to."""
+        await self._settle([(entry, outcome)])
+        return outcome if outcome.settled else _as_retry(outcome, "it could not be dead-lettered")
+
+    async def drain(self) -> None:
+        """Carry out everything that waits, and wait until it is done or given up."""
+        while self._waiting or self._requests:
+            self._flush()
+            if self._requests:
+                await asyncio.wait(self._requests)
+
+    def _flush(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self._waiting or len(self._requests) >= _MOST_REQUESTS:
+            return  # the request that ends next takes along what has gathered until then
+        chunk, self._waiting = self._waiting, []
+        task = asyncio.create_task(self._settle(chunk))
+        self._requests.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._requests.discard(task)
+        if not task.cancelled():
+            task.result()
+        if self._waiting:
+            self._flush()
+
+    async def _settle(self, chunk: Sequence[Settled]) -> None:
+        tries = 0
+        while chunk:
+            tries += 1
+            failures = await self._request(chunk)
+            failed = {id(failure.message): failure.error for failure in failures}
+            done = [pair for pair in chunk if id(pair[0].message) not in failed]
+            self._confirm(done)
+            chunk = self._again(chunk, failed)
+            if chunk:
+                await asyncio.sleep(_BETWEEN_TRIES.delay(tries))
+
+    async def _request(self, chunk: Sequence[Settled]) -> Sequence[SettleFailure]:
+        started = monotonic()
+        pairs = [(entry.message, outcome) for entry, outcome in chunk]
+        try:
+            return await self._transport.settle(pairs)
+        except TransportError as error:
+            return [SettleFailure(entry.message, error) for entry, _ in chunk]
+        finally:
+            instruments.COMPLETE_DURATION.record(monotonic() - started, self._transport.queue)
+
+    def _confirm(self, done: Sequence[Settled]) -> None:
+        report.settled(self._transport.queue, ((entry.message, outcome) for entry, outcome in done))
+        for entry, outcome in done:
+            if outcome.disposition is Disposition.DEAD_LETTER:
+                outcome.settled = True
+            self._settled(entry, outcome)
+
+    def _again(self, chunk: Sequence[Settled], failed: dict[int, TransportError]) -> list[Settled]:
+        """Sort out which failed settlements can still come about."""
+        again: list[Settled] = []
+        for entry, outcome in chunk:
+            error = failed.get(id(entry.message))
+            if error is None:
+                continue
+            instruments.ERRORS.add(1, self._transport.queue, f"settle:{type(error).__name__}")
+            if isinstance(error, LockLostError) or entry.stale():
+                self._lost(entry, outcome)
+            elif outcome.disposition is Disposition.DEAD_LETTER:
+                again.append((entry, _as_retry(outcome, "it could not be dead-lettered")))
+            else:
+                again.append((entry, outcome))
+        return again
+
+    def _lost(self, entry: Entry, outcome: Outcome) -> None:
+        queue = self._transport.queue
+        instruments.LOCKS_LOST.add(1, queue)
+        report.logger.warning(
+            "message %s of %s: its lock ended before it was settled (%s), so it is delivered again",
+            entry.message.id,
+            queue,
+            outcome.disposition,
+            extra=report.fields(entry.message, "settle"),
+        )
+        entry.lost = True
+        self._settled(entry, outcome)
+
+
+def _as_retry(outcome: Outcome, why: str) -> Outcome:
+    return Outcome(
+        Disposition.RETRY,
+        delay=_BETWEEN_TRIES.maximum,
+        reason=f"{outcome.reason} ({why})",
+        error=outcome.error,
+    )

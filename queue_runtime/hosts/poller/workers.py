@@ -1,0 +1,125 @@
+"""Threads that run sync handlers, woken by as few signals as their speed allows."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextvars import copy_context
+from queue import SimpleQueue
+from threading import Lock, Thread
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable
+
+    from queue_runtime.hosts.poller.backlog import Backlog
+    from queue_runtime.hosts.poller.entry import Entry
+    from queue_runtime.outcome import Outcome
+
+# Below this a woken thread costs more than the handler: one thread then works a whole batch off.
+QUICK_SECONDS: Final = 0.0003
+_REPORT_AT: Final = 10
+_NUDGE_SECONDS: Final = 0.02
+_WEIGHT: Final = 0.2
+
+
+class Workers:
+    """At most `count` threads that take messages from the backlog and report their outcomes.
+
+    A quick handler's batch wakes one thread, a slow one's as many as are idle. Outcomes go back to
+    the event loop ten at a time, or at once where handlers are slow. The threads are daemons: a
+    handler that never returns cannot keep the process from ending.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        backlog: Backlog,
+        run: Callable[[Entry], Outcome],
+        report: Callable[[Entry, Outcome], None],
+        loop: AbstractEventLoop,
+    ) -> None:
+        self._count = count
+        self._backlog = backlog
+        self._run = run
+        self._report = report
+        self._loop = loop
+        self._tokens: SimpleQueue[bool] = SimpleQueue()
+        self._threads: list[Thread] = []
+        self._idle = 0
+        self._average = QUICK_SECONDS  # taken for slow until it is known to be quick
+        self._outcomes: deque[tuple[Entry, Outcome]] = deque()
+        self._reporting = False
+        self._nudging = False
+        self._lock = Lock()
+
+    def wake(self) -> None:
+        """Let idle threads know that the backlog has grown. Called on the event loop."""
+        waiting = len(self._backlog)
+        quick = self._average < QUICK_SECONDS
+        self._signal(min(waiting, 1) if quick else waiting)
+        if quick and waiting > 1 and not self._nudging:
+            # The one thread may meet a message that is not quick at all.
+            self._nudging = True
+            self._loop.call_later(_NUDGE_SECONDS, self._nudge)
+
+    def close(self) -> None:
+        """Let idle threads end; busy ones end with the message that they run, if it does."""
+        for _ in self._threads:
+            self._tokens.put(False)
+
+    def _nudge(self) -> None:
+        self._nudging = False
+        self._signal(len(self._backlog))
+
+    def _signal(self, wanted: int) -> None:
+        # No more tokens than idle threads: those that are busy look at the backlog by themselves.
+        while self._idle < wanted and len(self._threads) < self._count:
+            self._start_thread()
+        for _ in range(min(wanted, self._idle)):
+            self._tokens.put(True)
+
+    def _start_thread(self) -> None:
+        with self._lock:
+            self._idle += 1
+        name = f"queue-runtime-worker-{len(self._threads) + 1}"
+        thread = Thread(target=self._work, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _work(self) -> None:
+        while self._tokens.get():
+            while len(self._backlog):
+                self._set_idle(-1)
+                while (entry := self._backlog.take()) is not None:
+                    self._one(entry)
+                self._hand_over()
+                # Idle first, then one more look: whoever adds does the two the other way round.
+                self._set_idle(+1)
+
+    def _set_idle(self, change: int) -> None:
+        with self._lock:
+            self._idle += change
+
+    def _one(self, entry: Entry) -> None:
+        started = monotonic()
+        outcome = copy_context().run(self._run, entry)
+        took = monotonic() - started
+        self._average += (took - self._average) * _WEIGHT
+        self._outcomes.append((entry, outcome))
+        if len(self._outcomes) >= _REPORT_AT or took >= QUICK_SECONDS:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._outcomes and not self._reporting:
+            self._reporting = True
+            try:
+                self._loop.call_soon_threadsafe(self._collect)
+            except RuntimeError:
+                return  # the loop has ended: the message was given back at the end of the drain
+
+    def _collect(self) -> None:
+        self._reporting = False
+        while self._outcomes:
+            self._report(*self._outcomes.popleft())

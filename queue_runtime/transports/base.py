@@ -1,0 +1,120 @@
+"""The small interface that a queue service implements, and nothing of what is decided above it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from queue_runtime.errors import TransportError
+    from queue_runtime.message import Message
+    from queue_runtime.outcome import Outcome
+
+Settlement: TypeAlias = "tuple[Message[Any], Outcome]"
+
+
+class OutgoingMessage(NamedTuple):
+    """A message to send.
+
+    - `body`: bytes or text, sent as it is.
+    - `attributes`: str, int, float or bytes by name.
+    - `group_id`: message group or session; needed on ordered queues.
+    - `deduplication_id`: what the queue recognises a repeated send by, where it can.
+    - `delay`: seconds until it may be received.
+    """
+
+    body: str | bytes
+    attributes: Mapping[str, Any] = {}
+    group_id: str | None = None
+    correlation_id: str | None = None
+    deduplication_id: str | None = None
+    delay: float = 0.0
+
+
+class SettleFailure(NamedTuple):
+    """A message whose settling or renewal did not take place, or may not have."""
+
+    message: Message[Any]
+    error: TransportError
+
+
+class SendFailure(NamedTuple):
+    """An entry of a send that was not accepted, by its position among those given."""
+
+    position: int
+    error: TransportError
+
+
+class Depth(NamedTuple):
+    """How much is in a queue, as far as its service tells; most services tell it approximately.
+
+    - `visible`: could be received now. `in_flight`: locked by somebody. `delayed`: not due yet.
+    - `dead_lettered`: in its dead-letter queue; None where it has none or cannot be asked.
+    - `oldest_seconds`: age of the oldest message that waits; None where the service hides it.
+    """
+
+    visible: int
+    in_flight: int
+    delayed: int
+    dead_lettered: int | None = None
+    oldest_seconds: float | None = None
+
+    @property
+    def total(self) -> int:
+        """Everything that is still to be done."""
+        return self.visible + self.in_flight + self.delayed
+
+
+class Transport(Protocol):
+    """One queue of one service.
+
+    Batch-shaped and dumb: a call makes one attempt and reports what failed, entry by entry; when to
+    try again is decided above. Calls may be made from any event loop and thread, and at the same
+    time; a cancelled `receive` strands no message: what it had already locked is given back.
+
+    A whole request that fails raises a TransportError: `QueueNotFoundError`, `AccessDeniedError`,
+    or TransportError itself for what may pass by itself.
+    """
+
+    @property
+    def queue(self) -> str:
+        """The queue's name, as logs and metrics show it."""
+
+    @property
+    def ordered(self) -> bool:
+        """Whether messages of a group must be settled in the order in which they came."""
+
+    @property
+    def lock_seconds(self) -> float:
+        """How long a receive or a renewal locks a message."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many messages one request of the service takes or gives at most."""
+
+    async def receive(self, limit: int, wait: float) -> Sequence[Message[Any]]:
+        """Lock and give at most `limit` messages; the first one is waited for `wait` seconds.
+
+        Each has `locked_until`, on the monotonic clock. Never more than the service gives at once;
+        none when the wait is over.
+        """
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[SettleFailure]:
+        """Carry outcomes out: acknowledge, give back (after `delay`), dead-letter with a reason.
+
+        A message whose lock has ended gives a LockLostError. One that could not be dead-lettered
+        is still locked, and comes back when its lock ends unless it is settled otherwise.
+        """
+
+    async def renew(self, messages: Sequence[Message[Any]]) -> Sequence[SettleFailure]:
+        """Lock messages for another `lock_seconds` from now, moving their `locked_until`."""
+
+    async def send(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendFailure]:
+        """Send messages in their order, in as few requests as the service allows."""
+
+    async def depth(self) -> Depth:
+        """Count what is in the queue."""
+
+    async def aclose(self) -> None:
+        """Release connections and threads; calls under way are ended, and later ones refused."""
