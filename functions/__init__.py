@@ -1,0 +1,1 @@
+"""Deployable examples: handlers, and the events that run them."""
