@@ -1,10 +1,13 @@
 """One decorated function that consumes a queue, with the same outcome on every host."""
 
+from typing import TYPE_CHECKING, Any
+
 from queue_runtime.errors import (
     AccessDeniedError,
     BodyDecodeError,
     EventError,
     HandlerDefinitionError,
+    InvocationFailedError,
     LockLostError,
     MessageTooLargeError,
     MissingExtraError,
@@ -18,6 +21,9 @@ from queue_runtime.message import Batch, Message
 from queue_runtime.outcome import DeadLetter, Discard, Disposition, Outcome, Retry
 from queue_runtime.retry import Backoff
 
+if TYPE_CHECKING:
+    from queue_runtime.hosts.azure_functions import register
+
 __all__ = [
     "AccessDeniedError",
     "Backoff",
@@ -29,6 +35,7 @@ __all__ = [
     "EventError",
     "Handler",
     "HandlerDefinitionError",
+    "InvocationFailedError",
     "LockLostError",
     "Message",
     "MessageTooLargeError",
@@ -40,4 +47,14 @@ __all__ = [
     "SettingsError",
     "TransportError",
     "queue_handler",
+    "register",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Heavy, and for some only: it comes when it is asked for.
+    if name == "register":
+        from queue_runtime.hosts.azure_functions import register
+
+        return register
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

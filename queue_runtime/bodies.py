@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias, get_origin
+from typing import Any, Final, TypeAlias, get_origin
 
 from queue_runtime.errors import BodyDecodeError
+
+# A long list of bad items has an error for each, and all of them would go into the log.
+_MOST_SHOWN: Final = 10
 
 Decoder: TypeAlias = Callable[[str | bytes], Any]
 
@@ -66,6 +69,10 @@ def _model_decoder(body_type: Any) -> Decoder:
         adapter: TypeAdapter[Any] = TypeAdapter(body_type)
     except PydanticUserError as error:
         raise TypeError(f"pydantic cannot decode a body into {_shown(body_type)}") from error
+    if not adapter.pydantic_complete:  # it would fail on each message instead
+        raise TypeError(
+            f"{_shown(body_type)} names a type that is not defined: define it before the handler"
+        )
     validate = adapter.validate_json
 
     def decode(payload: str | bytes) -> Any:
@@ -86,10 +93,10 @@ def _shown(body_type: Any) -> str:
 def _explain(error: Any, adapter: Any) -> str:
     """Give location and type of each error: never the input, nor a key that came with it."""
     known = _schema_names(adapter)
-    problems = [
-        f"{_location(item['loc'], known)}: {item['type']}"
-        for item in error.errors(include_url=False, include_input=False, include_context=False)
-    ]
+    items = error.errors(include_url=False, include_input=False, include_context=False)
+    problems = [f"{_location(item['loc'], known)}: {item['type']}" for item in items[:_MOST_SHOWN]]
+    if len(items) > _MOST_SHOWN:
+        problems.append(f"and {len(items) - _MOST_SHOWN} more")
     return f"the body does not fit {error.title}: " + "; ".join(problems)
 
 

@@ -6,7 +6,7 @@ say about the original goes into one attribute, because a producer may use nine 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,11 +22,13 @@ ERROR_TEXT_LENGTH: Final = 1024
 _SHORT_REASON_LENGTH: Final = 200
 
 
-class Carried(NamedTuple):
+class Carried:
     """What a copy says of its original: the id, and the deliveries of earlier copies."""
 
-    id: str | None = None
-    attempts: int = 0
+    __slots__ = ("attempts", "id")
+
+    def __init__(self, id: str | None = None, attempts: int = 0) -> None:
+        self.id, self.attempts = id, attempts
 
 
 NOTHING_CARRIED: Final = Carried()

@@ -7,7 +7,6 @@ from types import FunctionType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from queue_runtime.bodies import body_decoder
-from queue_runtime.envelopes import ENVELOPES
 from queue_runtime.errors import HandlerDefinitionError
 from queue_runtime.message import Batch, Message
 from queue_runtime.retry import Backoff, RetryPolicy
@@ -89,7 +88,7 @@ class HandlerDefinition:
         self.backoff = backoff
         self.on_error = dict(on_error or {})
         RetryPolicy(reactions=self.on_error)  # a wrong reaction fails here, not on the first error
-        self.envelope = _one_of(envelope, tuple(ENVELOPES), self.name, "envelope")
+        self.envelope = _one_of(envelope, get_args(Envelope), self.name, "envelope")
         self.batch_order = _one_of(batch_order, ("accept_repeats",), self.name, "batch_order")
         self.delivery_middleware = tuple(delivery_middleware)
         self.call_middleware = tuple(call_middleware)
@@ -131,8 +130,8 @@ def _name_of(function: Any) -> str:
 
 def _innermost(function: Any) -> Any:
     # A decorator under ours shows its own (*args, **kwargs); what counts is the author's function.
-    while hasattr(function, "__wrapped__"):
-        function = function.__wrapped__
+    while isinstance(inner := getattr(function, "__wrapped__", None), FunctionType):
+        function = inner
     return function
 
 

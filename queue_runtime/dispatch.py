@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from math import inf
+from sys import version_info
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from queue_runtime.message import Message
 from queue_runtime.outcome import Disposition, Outcome, unrun
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
 Messages: TypeAlias = Sequence[Message[Any]]
 Run: TypeAlias = Callable[[Message[Any]], Awaitable[Outcome]]
 RunBatch: TypeAlias = Callable[[Messages], Awaitable[Sequence[Outcome]]]
+ResultT = TypeVar("ResultT")
 DeadLetterNow: TypeAlias = Callable[[Message[Any], Outcome], Awaitable[Outcome]]
 
 # How long a cancelled handler may take to let go; after that its message goes back all the same.
 CANCEL_SECONDS = 0.5
+
+_EAGER: dict[str, Any] = {"eager_start": True} if version_info >= (3, 12) else {}
 
 NOT_STARTED = unrun("there was no time left to start it", delay=0.0)
 # Without a delay: the handler may not have let go yet, so the queue's own lock time has to pass.
@@ -29,14 +33,30 @@ INTERRUPTED = unrun("the deadline interrupted it")
 class Deadline:
     """Until when work may start and has to end, in the seconds of `clock`.
 
-    The reserve for settling is already taken off `stop_at`.
+    The `reserve` that follows `stop_at` is for settling: cancelled handlers get at most half of it.
     """
 
-    __slots__ = ("clock", "stop_at")
+    __slots__ = ("clock", "reserve", "stop_at")
 
-    def __init__(self, stop_at: float = inf, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        stop_at: float = inf,
+        clock: Callable[[], float] = monotonic,
+        *,
+        reserve: float = 2 * CANCEL_SECONDS,
+    ) -> None:
         self.stop_at = stop_at
         self.clock = clock
+        self.reserve = reserve
+
+    @property
+    def grace(self) -> float:
+        """How long cancelled handlers are waited for."""
+        return min(CANCEL_SECONDS, self.reserve / 2)
+
+    def may_settle(self) -> bool:
+        """Whether another request to the queue service can be begun."""
+        return self.left() > -0.75 * self.reserve
 
     def left(self) -> float:
         """Seconds that remain; negative once it has passed."""
@@ -66,10 +86,21 @@ class Order:
         if outcome.disposition is Disposition.DEAD_LETTER:
             outcome = await self._dead_letter_now(message, outcome)
         if outcome.disposition is Disposition.RETRY:
-            self._stopped[message.group_id] = unrun(
-                "an earlier message of its group was not done", delay=outcome.delay
-            )
+            self._stop(message, outcome)
         return outcome
+
+    def cut_off(self, messages: Messages, outcomes: list[Outcome]) -> None:
+        """Treat what the deadline interrupted, and what it kept from starting, like the rest."""
+        for position, message in enumerate(messages):
+            if outcomes[position] is INTERRUPTED:
+                self._stop(message, INTERRUPTED)
+            elif outcomes[position] is NOT_STARTED:
+                outcomes[position] = self.held(message) or NOT_STARTED
+
+    def _stop(self, message: Message[Any], outcome: Outcome) -> None:
+        self._stopped[message.group_id] = unrun(
+            "an earlier message of its group was not done", delay=outcome.delay
+        )
 
 
 async def in_turn(
@@ -80,23 +111,30 @@ async def in_turn(
     A message starts only while the time left exceeds the longest run so far; the first one always
     does while there is any, or one slow message would keep all later deliveries from starting.
     """
+    if order is not None:
+        run = _in_order_of(order, run)
     outcomes = [NOT_STARTED] * len(messages)
     clock, stop_at = deadline.clock, deadline.stop_at
     longest, started = 0.0, clock()
     for position, message in enumerate(messages):
         if started + longest >= stop_at:
             break
-        held = order.held(message) if order else None
-        if held is not None:
-            outcomes[position] = held
-            continue
-        outcome = await run(message)
-        outcomes[position] = await order.settle(message, outcome) if order else outcome
+        outcomes[position] = await run(message)
         now = clock()
         if now - started > longest:
             longest = now - started
         started = now
+    if order is not None:
+        order.cut_off(messages, outcomes)
     return outcomes
+
+
+def _in_order_of(order: Order, run: Run) -> Run:
+    async def run_in_order(message: Message[Any]) -> Outcome:
+        held = order.held(message)
+        return held if held is not None else await order.settle(message, await run(message))
+
+    return run_in_order
 
 
 async def at_once(
@@ -109,12 +147,10 @@ async def at_once(
 ) -> list[Outcome]:
     """Run at most `concurrency` async handlers together; with an order, one of a group at a time.
 
-    At the deadline the running ones are cancelled and waited for `CANCEL_SECONDS` at most.
+    At the deadline the running ones are cancelled and waited for `deadline.grace`.
     """
     if not messages:
         return []
-    from asyncio import create_task
-
     outcomes = [NOT_STARTED] * len(messages)
     groups = lanes(messages) if order else [(position,) for position in range(len(messages))]
     waiting = iter(groups)
@@ -134,9 +170,11 @@ async def at_once(
         outcome = await run(message)
         return await order.settle(message, outcome) if order else outcome
 
-    workers = min(concurrency, len(groups))
-    await _until(deadline, [create_task(work()) for _ in range(workers)])
-    return list(outcomes)  # a handler that ignores its cancellation can change nothing any more
+    await _until(deadline, _side_by_side(work, min(concurrency, len(groups))))
+    final = list(outcomes)  # a handler that ignores its cancellation can change nothing any more
+    if order:
+        order.cut_off(messages, final)
+    return final
 
 
 async def as_one(
@@ -186,7 +224,26 @@ async def _in_order(messages: Messages, outcomes: Iterable[Outcome], order: Orde
     return kept
 
 
+def _side_by_side(work: Callable[[], Coroutine[Any, Any, None]], count: int) -> list[Task[None]]:
+    tasks: list[Task[None]] = []
+    for _ in range(count):
+        task = eager_task(work())
+        if task.done() and not task.cancelled() and task.exception() is None:
+            break  # it never had to wait, and has left nothing to do for another one
+        tasks.append(task)
+    return tasks
+
+
+def eager_task(work: Coroutine[Any, Any, ResultT]) -> Task[ResultT]:
+    """Start a task at once, where Python can (3.12): until it first waits it costs no turn."""
+    from asyncio import Task, get_running_loop
+
+    return Task(work, loop=get_running_loop(), **_EAGER)
+
+
 async def _until(deadline: Deadline, tasks: Sequence[Task[Any]]) -> None:
+    if not tasks:
+        return
     from asyncio import wait
 
     left = deadline.left()
@@ -194,7 +251,7 @@ async def _until(deadline: Deadline, tasks: Sequence[Task[Any]]) -> None:
     if running:
         for task in running:
             task.cancel("the deadline is near")
-        await wait(running, timeout=CANCEL_SECONDS)
+        await wait(running, timeout=deadline.grace)
     for task in tasks:
         if task.done() and not task.cancelled():
             task.result()  # nothing of ours may fail silently

@@ -87,7 +87,7 @@ def _sns_value(attribute: Any) -> Any:
 
             return b64decode(value, validate=True)
         return _number(value) if kind == "Number" else str(value)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):  # JSON's Infinity is no int
         raise BodyDecodeError("an attribute of the SNS notification is malformed") from None
 
 

@@ -5,6 +5,7 @@
     ├── SettingsError (ValueError)           operator: a value is unknown, wrong or impossible
     ├── MissingExtraError (ImportError)      operator: an optional dependency is not installed
     ├── EventError (ValueError)              host: this is not an event of its queue
+    ├── InvocationFailedError                host: take back every message that is not settled
     ├── BodyDecodeError (ValueError)         producer: one body is poison
     └── TransportError                       a queue service refused or could not be reached
         ├── QueueNotFoundError
@@ -40,6 +41,10 @@ class MissingExtraError(QueueRuntimeError, ImportError):
 
 class EventError(QueueRuntimeError, ValueError):
     """Raised before any handler runs, so that the whole delivery goes back to its queue."""
+
+
+class InvocationFailedError(QueueRuntimeError):
+    """Raised to the Functions host, so that it gives back whatever is not settled yet."""
 
 
 class BodyDecodeError(QueueRuntimeError, ValueError):

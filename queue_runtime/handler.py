@@ -104,6 +104,7 @@ def queue_handler(
     dead_letter: str | None = None,
     envelope: Envelope | None = None,
     concurrency: int | None = None,
+    delayed_retries: bool | None = None,
     batch_order: BatchOrder | None = None,
     preload: Literal["init"] | None = None,
     delivery_middleware: Sequence[DeliveryMiddleware] = (),
@@ -120,6 +121,7 @@ def queue_handler(
     dead_letter: str | None = None,
     envelope: Envelope | None = None,
     concurrency: int | None = None,
+    delayed_retries: bool | None = None,
     batch_order: BatchOrder | None = None,
     preload: Literal["init"] | None = None,
     delivery_middleware: Sequence[DeliveryMiddleware] = (),
@@ -142,6 +144,8 @@ def queue_handler(
             are retried until the queue's redrive policy moves them.
         envelope: "sns" or "eventbridge", to take the producer's message out of it first.
         concurrency: how many async calls run together (10).
+        delayed_retries: on Service Bus, delay every retry by a scheduled copy of the message; else
+            only `Retry(after=...)` is delayed, and all others come back at once.
         batch_order: "accept_repeats" lets a batch handler run on ordered queues, where a failure
             brings back the later messages of its group even if their work is done.
         preload: "init" loads the AWS SDK while Lambda initialises.
@@ -156,6 +160,7 @@ def queue_handler(
         "max_deliveries": max_deliveries,
         "dead_letter": dead_letter,
         "concurrency": concurrency,
+        "delayed_retries": delayed_retries,
         "preload": preload,
     }
     decorator = _Decorator(

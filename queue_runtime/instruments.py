@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from threading import Lock
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -28,19 +27,22 @@ class Counter:
 
     def __init__(self, name: str, labels: Labels, help: str) -> None:
         self.name, self.labels, self.help = name, labels, help
-        self._values: dict[Labels, float] = {}
+        # A cell for each number: to find it is one hash of the labels, and half of the cost.
+        self._values: dict[Labels, list[float]] = {}
         self._lock = Lock()
 
     def add(self, amount: float, *labels: str) -> None:
         """Count; label values in the order of `labels`. Safe from any thread."""
         with self._lock:
-            key = _bounded(self._values, labels)
-            self._values[key] = self._values.get(key, 0) + amount
+            cell = self._values.get(labels)
+            if cell is None:
+                cell = self._values.setdefault(_bounded(self._values, labels), [0])
+            cell[0] += amount
 
     def values(self) -> Mapping[Labels, float]:
         """Take a copy of what has been counted so far."""
         with self._lock:
-            return dict(self._values)
+            return {labels: cell[0] for labels, cell in self._values.items()}
 
 
 class Histogram:
@@ -60,8 +62,14 @@ class Histogram:
         with self._lock:
             key = _bounded(self._rows, labels)
             row = self._rows.setdefault(key, [0.0] * (len(self.bounds) + 2))
-            row[bisect_left(self.bounds, seconds)] += 1
+            row[self._slot(seconds)] += 1
             row[-1] += seconds
+
+    def _slot(self, seconds: float) -> int:
+        for slot, bound in enumerate(self.bounds):
+            if seconds <= bound:
+                return slot
+        return len(self.bounds)
 
     def values(self) -> Mapping[Labels, tuple[tuple[int, ...], float]]:
         """Take a copy: counts between the bounds (the last is above all of them) and the sum."""

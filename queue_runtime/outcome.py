@@ -9,11 +9,11 @@ from typing import Final
 class Signal(Exception):
     """What a handler raises to decide a message's fate itself; not an error."""
 
-    reason: str
+    reason = ""  # of the class too: a subclass with an __init__ of its own need not call ours
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = str(reason)  # an exception is easily passed for a text
 
 
 class Retry(Signal):
@@ -22,6 +22,8 @@ class Retry(Signal):
     Never sooner than the queue service can do it; later where it cannot be delayed exactly.
     A retry counts as a delivery: the last allowed one is dead-lettered with this reason.
     """
+
+    after: float | None = None
 
     def __init__(self, reason: str = "", *, after: float | None = None) -> None:
         super().__init__(reason)
@@ -50,6 +52,8 @@ class Outcome:
     """The one fate of one delivery.
 
     - `delay`: seconds until the next delivery; None leaves it to the queue's own time.
+    - `asked`: the delay is the author's own word, not the backoff's; where a delay has its price,
+      this one is worth it.
     - `reason`: a sentence for the dead-letter entry and the log; it never holds a body.
     - `error`: what the handler raised, if it did.
     - `unrun`: the handler did not get to finish (deadline, group order, breaker, a duplicate in
@@ -57,7 +61,7 @@ class Outcome:
     - `settled`: it has been carried out already, since its group could not go on before.
     """
 
-    __slots__ = ("delay", "disposition", "error", "reason", "settled", "unrun")
+    __slots__ = ("asked", "delay", "disposition", "error", "reason", "settled", "unrun")
 
     def __init__(
         self,
@@ -67,9 +71,11 @@ class Outcome:
         reason: str = "",
         error: BaseException | None = None,
         unrun: bool = False,
+        asked: bool = False,
     ) -> None:
         self.disposition = disposition
         self.delay = delay
+        self.asked = asked
         self.reason = reason
         self.error = error
         self.unrun = unrun
@@ -95,13 +101,21 @@ def unrun(reason: str, *, delay: float | None = None) -> Outcome:
 
 
 def classify(signal: Signal) -> Outcome:
-    """Translate a handler's own word; `delay` stays None where the backoff has to fill it."""
-    if isinstance(signal, Retry):
-        return Outcome(
-            Disposition.RETRY, delay=signal.after, reason=signal.reason or "asked to", error=signal
-        )
+    """Translate a handler's own word; `delay` stays None where the backoff has to fill it.
+
+    A signal that is none of the three is a retry: only what is known to be done is acknowledged.
+    """
+    if isinstance(signal, Discard):
+        return Outcome(Disposition.ACK, reason=signal.reason or "discarded", error=signal)
     if isinstance(signal, DeadLetter):
         return Outcome(
             Disposition.DEAD_LETTER, reason=signal.reason or "by the handler", error=signal
         )
-    return Outcome(Disposition.ACK, reason=signal.reason or "discarded", error=signal)
+    delay = signal.after if isinstance(signal, Retry) else None
+    return Outcome(
+        Disposition.RETRY,
+        delay=delay,
+        reason=signal.reason or "asked to",
+        error=signal,
+        asked=delay is not None,
+    )

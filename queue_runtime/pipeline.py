@@ -7,14 +7,12 @@ from logging import getLogger
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from queue_runtime.definition import Shape
-from queue_runtime.envelopes import ENVELOPES
-from queue_runtime.errors import BodyDecodeError
 from queue_runtime.message import Batch, Message
-from queue_runtime.outcome import ACK, Outcome, unrun
+from queue_runtime.outcome import ACK, Outcome, Signal, unrun
 
 if TYPE_CHECKING:
     from queue_runtime.bodies import Decoder
-    from queue_runtime.definition import HandlerDefinition
+    from queue_runtime.definition import Envelope, HandlerDefinition
     from queue_runtime.retry import RetryPolicy
 
 logger = getLogger(__name__)
@@ -46,6 +44,23 @@ class CallMiddleware(Protocol):
         """Answer for the messages of one call."""
 
 
+class _Unopened:
+    """The body of a message whose envelope could not be opened, until it is its turn."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+def _opener(envelope: Envelope | None) -> Callable[[Message[Any]], None] | None:
+    if envelope is None:
+        return None
+    from queue_runtime.envelopes import ENVELOPES  # most messages come without one
+
+    return ENVELOPES[envelope]
+
+
 class Pipeline:
     """One handler's way from messages to outcomes: exactly one outcome for each, whatever breaks.
 
@@ -60,20 +75,22 @@ class Pipeline:
         self.blocking = not definition.is_async and all(
             getattr(middleware, "blocking", False) for middleware in chain
         )
-        self._unwrap = ENVELOPES[definition.envelope] if definition.envelope else None
+        self._unwrap = _opener(definition.envelope)
         self.run: Callable[[Message[Any]], Awaitable[Outcome]] = self._build_run()
 
     async def deliver(self, messages: Messages, dispatch: Process) -> Sequence[Outcome]:
         """Answer for all messages of one delivery, through `dispatch`, which runs them.
 
-        Messages whose envelope cannot be opened are poison and are not passed on.
+        A message whose envelope cannot be opened is poison, but is passed on all the same: on an
+        ordered queue it has to be settled in its turn.
         """
-        if self._unwrap is None:
-            return await self._through_delivery(messages, dispatch)
-        poison = self._open_envelopes(messages)
-        opened = [message for at, message in enumerate(messages) if at not in poison]
-        answers = iter(await self._through_delivery(opened, dispatch) if opened else ())
-        return [poison[at] if at in poison else next(answers) for at in range(len(messages))]
+        if self._unwrap is not None:
+            for message in messages:
+                self._open(self._unwrap, message)
+        middleware = self.definition.delivery_middleware
+        if not middleware:
+            return await dispatch(messages)
+        return await _through(middleware, messages, dispatch)
 
     async def run_batch(self, messages: Messages) -> list[Outcome]:
         """Answer for many messages by one call of a batch handler, or by none if all are poison."""
@@ -93,35 +110,26 @@ class Pipeline:
                     outcomes[position] = next(answers)
         return [outcomes[position] for position in range(len(messages))]
 
-    async def _through_delivery(self, messages: Messages, dispatch: Process) -> Sequence[Outcome]:
-        middleware = self.definition.delivery_middleware
-        if not middleware:
-            return await dispatch(messages)
-        return await _through(middleware, messages, dispatch)
-
-    def _open_envelopes(self, messages: Messages) -> dict[int, Outcome]:
-        unwrap = self._unwrap
-        poison: dict[int, Outcome] = {}
-        for position, message in enumerate(messages):
-            try:
-                unwrap(message)  # type: ignore[misc]  # only called where there is one
-            except BodyDecodeError as error:
-                poison[position] = self.policy.outcome(error, message)
-        return poison
+    def _open(self, unwrap: Callable[[Message[Any]], None], message: Message[Any]) -> None:
+        try:
+            unwrap(message)
+        except Exception as error:  # whatever a producer wrote, only its own message may fail
+            message.body = _Unopened(error)
 
     def _decode(self, message: Message[Any]) -> Outcome | None:
         decode = self.definition.decode
-        if decode is None:
-            return None
         try:
-            message.body = decode(message.payload)
+            if self._unwrap is not None and isinstance(message.body, _Unopened):
+                return self.policy.outcome(message.body.error, message)
+            if decode is not None:
+                message.body = decode(message.payload)
         except Exception as error:  # poison, or a validator of the user's that needs a service
             return self.policy.outcome(error, message)
         return None
 
     def _build_run(self) -> Callable[[Message[Any]], Awaitable[Outcome]]:
         middleware = self.definition.call_middleware
-        if not middleware:
+        if not middleware and self._unwrap is None:
             return self._call_one(self.definition.decode)
         call = self._call_one(None)
 
@@ -148,6 +156,8 @@ class Pipeline:
                 if result is not None:
                     await _finished(result, is_async)
             except (Exception, SystemExit) as error:
+                if is_async:
+                    _raise_if_interrupted(error)
                 return failed(error, message)
             except BaseException as error:
                 if not _cancelled_itself(error):
@@ -165,6 +175,8 @@ class Pipeline:
             if result is not None:
                 await _finished(result, self.definition.is_async)
         except (Exception, SystemExit) as error:
+            if self.definition.is_async:
+                _raise_if_interrupted(error)
             raised = error
         except BaseException as error:
             if not _cancelled_itself(error):
@@ -211,11 +223,28 @@ def _cancelled_itself(error: BaseException) -> bool:
         return False
     import asyncio
 
+    return isinstance(error, asyncio.CancelledError) and not _being_cancelled()
+
+
+def _raise_if_interrupted(error: BaseException) -> None:
+    """Make a cancellation again of what a handler that was cancelled turned into its own error.
+
+    Else the deadline would count as a failure, and on the last delivery dead-letter the message.
+    """
+    if not isinstance(error, Signal) and _being_cancelled():
+        from asyncio import CancelledError
+
+        raise CancelledError from None
+
+
+def _being_cancelled() -> bool:
+    from asyncio import current_task
+
     try:
-        task = asyncio.current_task()
+        task = current_task()
     except RuntimeError:  # no loop runs here, so nobody but the handler can have cancelled
-        return isinstance(error, asyncio.CancelledError)
-    return isinstance(error, asyncio.CancelledError) and not (task and task.cancelling())
+        return False
+    return task is not None and task.cancelling() > 0
 
 
 async def _through(

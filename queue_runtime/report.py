@@ -9,7 +9,7 @@ from queue_runtime import instruments
 from queue_runtime.outcome import ACK, Disposition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from queue_runtime.message import Message
     from queue_runtime.outcome import Outcome
@@ -25,24 +25,31 @@ def received(queue: str, count: int) -> None:
     instruments.MESSAGES_RECEIVED.add(count, queue)
 
 
-def settled(queue: str, fates: Iterable[tuple[Message[Any], Outcome]]) -> None:
+def settled(queue: str, messages: Sequence[Message[Any]], outcomes: Sequence[Outcome]) -> None:
     """Count and log the outcome of each message, after its host or transport carried it out."""
-    completed = 0
+    completed = outcomes.count(ACK)
     say_completed = logger.isEnabledFor(INFO)
+    if completed < len(outcomes) or say_completed:
+        completed += _tell(queue, zip(messages, outcomes, strict=True), say_completed)
+    if completed:
+        instruments.MESSAGES_COMPLETED.add(completed, queue)
+
+
+def _tell(queue: str, fates: Iterable[tuple[Message[Any], Outcome]], say_completed: bool) -> int:
+    """Log and count whatever is not simply completed; gives how many were discarded."""
+    discarded = 0
     for message, outcome in fates:
         if outcome is ACK:
-            completed += 1
             if say_completed:
                 _log(INFO, message, "complete", "completed")
         elif outcome.disposition is Disposition.ACK:
-            completed += 1
+            discarded += 1
             _log(INFO, message, "complete", f"discarded: {outcome.reason}")
         elif outcome.disposition is Disposition.DEAD_LETTER:
             _dead_lettered(queue, message, outcome)
         else:
             _given_back(queue, message, outcome)
-    if completed:
-        instruments.MESSAGES_COMPLETED.add(completed, queue)
+    return discarded
 
 
 def say_once(queue: str, what: str, sentence: str) -> None:

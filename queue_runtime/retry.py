@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from queue_runtime.errors import BodyDecodeError, HandlerDefinitionError
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from queue_runtime.message import Message
 
-# Beyond this power every sane maximum is reached, and a huge count could overflow a float.
+# Beyond this power every sane maximum is reached; a huge count would only cost time.
 _LARGEST_POWER = 60
 
 
@@ -39,9 +40,11 @@ class Backoff:
         maximum: float = 900.0,
         jitter: bool = True,
     ) -> None:
-        if base < 0 or factor < 1 or maximum < 0:
+        # Said this way round, NaN is refused too.
+        if not (0 <= base < inf and 1 <= factor < inf and 0 <= maximum < inf):
             raise HandlerDefinitionError(
-                "Backoff() takes base and maximum of 0 or more and a factor of 1 or more, "
+                "Backoff() takes base and maximum of 0 or more and a factor of 1 or more, all "
+                "finite, "
                 f"not base={base!r}, factor={factor!r}, maximum={maximum!r}"
             )
         self.base, self.factor, self.maximum, self.jitter = base, factor, maximum, jitter
@@ -55,7 +58,10 @@ class Backoff:
     def delay(self, delivery_count: int) -> float:
         """Seconds to wait after the given delivery failed."""
         power = min(max(delivery_count - 1, 0), _LARGEST_POWER)
-        ceiling = min(self.base * self.factor**power, self.maximum)
+        try:
+            ceiling = min(self.base * self.factor**power, self.maximum)
+        except OverflowError:
+            ceiling = self.maximum
         if not self.jitter:
             return ceiling
         from random import uniform  # 2 ms that only a failing message has to pay

@@ -22,6 +22,9 @@ _POLL_ONLY: Final = {
     "lambda": "Lambda receives, and starts and stops processes, by itself",
     "functions": "the Functions host receives, and starts and stops processes, by itself",
 }
+_NO_BREAKER: Final = {
+    "functions": "what is given back comes back at once, so it would only use up its deliveries",
+}
 
 
 class Setting:
@@ -156,6 +159,7 @@ SETTINGS: Final = {
             "QUEUE_DLQ_NAME",
             None,
             "Where dead-lettered messages go: a name, an ARN or a URL.",
+            unusable={"functions": "Service Bus dead-letters into a sub-queue of its own"},
         ),
         Setting(
             "receive_seconds",
@@ -216,6 +220,7 @@ SETTINGS: Final = {
             "How many messages, or groups of messages, are handled at the same time.",
             kind=int,
             low=1,
+            unusable={"functions": "host.json says how many calls run at the same time"},
         ),
         Setting(
             "in_flight",
@@ -275,6 +280,7 @@ SETTINGS: Final = {
             None,
             "Load the AWS SDK while the function starts instead of when it is first needed.",
             choices=("init",),
+            unusable={"functions": "the AWS SDK is not used there"},
         ),
         Setting(
             "breaker_failures",
@@ -282,6 +288,7 @@ SETTINGS: Final = {
             0,
             "How many failures in a row open the circuit breaker; 0 leaves it off.",
             kind=int,
+            unusable=_NO_BREAKER,
         ),
         Setting(
             "breaker_seconds",
@@ -291,6 +298,7 @@ SETTINGS: Final = {
             kind=float,
             above=True,
             high=WEEK,
+            unusable=_NO_BREAKER,
         ),
         Setting(
             "breaker_successes",
@@ -299,6 +307,7 @@ SETTINGS: Final = {
             "How many successes in a row close it.",
             kind=int,
             low=1,
+            unusable=_NO_BREAKER,
         ),
         Setting(
             "local_directory",

@@ -13,19 +13,21 @@ from queue_runtime.definition import Shape
 from queue_runtime.dispatch import Deadline, Order, as_one, at_once, in_turn
 from queue_runtime.errors import EventError
 from queue_runtime.message import Message
-from queue_runtime.outcome import Disposition, Outcome
+from queue_runtime.outcome import ACK, Disposition, Outcome, unrun
 from queue_runtime.pipeline import Pipeline, run_blocking
-from queue_runtime.transports.sqs_source import SqsSource
 from queue_runtime.transports.sqs_wire import LAMBDA_RECORD
 
 if TYPE_CHECKING:
     from asyncio import Runner
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
+    from queue_runtime.breaker import Breaker
+    from queue_runtime.clouds.aws import QueueArn
     from queue_runtime.config import Settings
     from queue_runtime.definition import HandlerDefinition
+    from queue_runtime.dispatch import DeadLetterNow
     from queue_runtime.pipeline import Messages, Process
-    from queue_runtime.transports.sqs_source import Clients
+    from queue_runtime.transports.sqs_source import Clients, SqsSource
 
 # Loading the SDK and making a client, at a whole CPU's speed; Lambda gives one at 1,769 MB
 # (https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html).
@@ -74,6 +76,7 @@ class LambdaHost:
         settings: None reads file and environment.
         clients: makes an SQS client for a region; None uses the AWS SDK when it is first needed.
         observe: told each message with its final outcome, in the order of the batch.
+        clock: what the deadline is counted by; must run as fast as the context's time does.
     """
 
     def __init__(
@@ -83,13 +86,17 @@ class LambdaHost:
         settings: Settings | None = None,
         clients: Clients | None = None,
         observe: Callable[[Sequence[Message[Any]], Sequence[Outcome]], None] | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self.definition = handler.definition
         self.settings = settings or load_settings(self.definition.settings)
         self.pipeline = Pipeline(self.definition, self.definition.policy(self.settings))
         self._make_client = clients
         self._observe = observe
-        self._sources: dict[str, SqsSource] = {}
+        self._clock = clock
+        self._breaker = self._new_breaker() if self.settings.breaker_failures else None
+        self._queues: dict[str, QueueArn] = {}
+        self._sources: dict[QueueArn, SqsSource] = {}
         for sentence in (*self.settings.warnings, *self.settings.unusable_on("lambda")):
             report.logger.warning(sentence)
         if self.settings.preload == "init":
@@ -105,37 +112,79 @@ class LambdaHost:
         records = read_records(event)
         if not records:
             return {"batchItemFailures": []}
-        source = self._source(records[0]["eventSourceARN"])
-        queue = source.queue.name
-        report.received(queue, len(records))
-        messages: list[Message[Any]] = [Message(r, LAMBDA_RECORD, queue) for r in records]
+        queue = self._queue(records[0]["eventSourceARN"])
+        name = queue.name
+        report.received(name, len(records))
+        messages: list[Message[Any]] = [Message(r, LAMBDA_RECORD, name) for r in records]
+        if self.definition.decode is not None:  # a slot that is full spares the lazy way to it
+            for message, record in zip(messages, records, strict=True):
+                message.payload = record["body"]
         deadline = self._deadline(context)
-        outcomes = self._drive(self.pipeline.deliver(messages, self._dispatch(source, deadline)))
-        outcomes = source.settle(messages, outcomes)
-        report.settled(queue, zip(messages, outcomes, strict=True))
+        outcomes = self._process(messages, self._dispatch(queue, deadline))
+        if outcomes.count(ACK) < len(outcomes):
+            outcomes = self._source(queue).settle(messages, outcomes, deadline.may_settle)
+        report.settled(name, messages, outcomes)
         if self._observe:
             self._observe(messages, outcomes)
         return _reply(records, outcomes)
 
-    def _source(self, arn: str) -> SqsSource:
-        source = self._sources.get(arn)
-        if source is None:
+    def _process(self, messages: Sequence[Message[Any]], dispatch: Process) -> Sequence[Outcome]:
+        breaker = self._breaker
+        if breaker is None:
+            return self._drive(self.pipeline.deliver(messages, dispatch))
+        wait = breaker.wait()
+        if wait > 0:
+            return [unrun("the circuit breaker is open", delay=wait)] * len(messages)
+        tried = messages[:1] if breaker.on_trial() else messages
+        outcomes = self._drive(self.pipeline.deliver(tried, dispatch))
+        for outcome in outcomes:
+            breaker.record(outcome)
+        if len(tried) == len(messages):
+            return outcomes
+        # The rest waits for the trial: as long as its message where that failed, for order's sake.
+        rest = unrun("the circuit breaker lets one message try", delay=outcomes[0].delay or 0.0)
+        return [*outcomes, *[rest] * (len(messages) - 1)]
+
+    def _new_breaker(self) -> Breaker:
+        from queue_runtime.breaker import Breaker
+
+        settings = self.settings
+        return Breaker(
+            settings.breaker_failures,
+            seconds=settings.breaker_seconds,
+            successes=settings.breaker_successes,
+            clock=self._clock,
+        )
+
+    def _queue(self, arn: str) -> QueueArn:
+        queue = self._queues.get(arn)
+        if queue is None:
             queue = parse_queue_arn(arn)
             if queue.ordered:
                 self.definition.refuse_order(queue.name)
-            source = SqsSource(
+            if self.settings.dead_letter is not None:
+                self._source(queue)  # now, so that a wrong name fails before anything has run
+            self._queues[arn] = queue
+        return queue
+
+    def _source(self, queue: QueueArn) -> SqsSource:
+        source = self._sources.get(queue)
+        if source is None:
+            # Not before something has to be done: an invocation without a failure never loads it.
+            from queue_runtime.transports.sqs_source import SqsSource
+
+            source = self._sources[queue] = SqsSource(
                 queue,
                 dead_letter=self.settings.dead_letter,
                 handler=self.definition.name,
                 error_text=self.settings.error_text,
                 clients=self._make_client,
             )
-            self._sources[arn] = source
         return source
 
-    def _dispatch(self, source: SqsSource, deadline: Deadline) -> Process:
+    def _dispatch(self, queue: QueueArn, deadline: Deadline) -> Process:
         definition, run = self.definition, self.pipeline.run
-        order = Order(source.dead_letter_now) if source.queue.ordered else None
+        order = Order(self._dead_letter_now(queue)) if queue.ordered else None
 
         async def dispatch(messages: Messages) -> Sequence[Outcome]:
             if definition.shape is Shape.BATCH:
@@ -154,9 +203,17 @@ class LambdaHost:
 
         return dispatch
 
+    def _dead_letter_now(self, queue: QueueArn) -> DeadLetterNow:
+        async def settle(message: Message[Any], outcome: Outcome) -> Outcome:
+            return await self._source(queue).dead_letter_now(message, outcome)
+
+        return settle
+
     def _drive(self, work: Coroutine[Any, Any, Sequence[Outcome]]) -> Sequence[Outcome]:
         if not self.pipeline.blocking:
-            return _runner().run(work)
+            # Not Runner.run: it has a context of its own, where the caller's would be missing, and
+            # sets up signals each time.
+            return _runner().get_loop().run_until_complete(work)
         return run_blocking(self.definition.name, work)
 
     def _deadline(self, context: LambdaContext | None) -> Deadline:
@@ -167,7 +224,8 @@ class LambdaHost:
         if not sdk_loaded(sys.modules):
             memory = int(getattr(context, "memory_limit_in_mb", 0) or _MEMORY_OF_ONE_CPU)
             reserve += _SDK_SECONDS * max(1.0, _MEMORY_OF_ONE_CPU / memory)
-        return Deadline(monotonic() + left - min(reserve, left * _LARGEST_RESERVE))
+        reserve = max(0.0, min(reserve, left * _LARGEST_RESERVE))
+        return Deadline(self._clock() + left - reserve, self._clock, reserve=reserve)
 
     def _preload(self) -> None:
         if self._make_client is None:
@@ -193,20 +251,24 @@ def read_records(event: Any) -> list[dict[str, Any]]:
             "the event has no list of Records: this function must be invoked by an SQS event "
             "source mapping, or by hand with an event of that shape"
         )
-    arn = records[0].get("eventSourceARN") if records and isinstance(records[0], dict) else None
-    for position, record in enumerate(records):
+    first = records[0] if records else None
+    arn = first.get("eventSourceARN") if isinstance(first, dict) else None
+    for record in records:
         try:
             if (
                 record["messageId"]
                 and record["receiptHandle"]
                 and record["eventSource"] == "aws:sqs"
                 and record["eventSourceARN"] == arn
+                and isinstance(arn, str)
+                and arn
                 and isinstance(record["body"], str)
             ):
                 continue
         except (KeyError, TypeError):
             pass
-        raise EventError(f"record {position + 1} of {len(records)}: {_what_is_wrong(record, arn)}")
+        position = next(at for at, each in enumerate(records, start=1) if each is record)
+        raise EventError(f"record {position} of {len(records)}: {_what_is_wrong(record, arn)}")
     return records
 
 
@@ -216,7 +278,7 @@ def _what_is_wrong(record: Any, arn: Any) -> str:
     if record.get("eventSource") != "aws:sqs":
         return f"it comes from {record.get('eventSource')!r}, not from aws:sqs"
     for name in ("messageId", "receiptHandle", "eventSourceARN"):
-        if not record.get(name):
+        if not isinstance(record.get(name), str) or not record[name]:
             return f"it has no {name}, so it could not be told from the others in a reply"
     if record["eventSourceARN"] != arn:
         return f"it comes from {record['eventSourceARN']}, the first one from {arn}"
@@ -224,6 +286,8 @@ def _what_is_wrong(record: Any, arn: Any) -> str:
 
 
 def _reply(records: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcome]) -> LambdaReply:
+    if outcomes.count(ACK) == len(outcomes):
+        return {"batchItemFailures": []}
     # Ids come from nowhere but the records: an unknown or empty one fails the whole batch.
     failed = {
         record["messageId"]: None

@@ -99,6 +99,7 @@ def _prepare(
         group_id=group_id,
         delivery_count=deliveries,
     )
+    del message.body  # to be read from the payload, as on every host: bytes, out of its envelope
     return Pipeline(definition, definition.policy(settings)), message
 
 

@@ -11,6 +11,9 @@ from queue_runtime import testing
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# So that a failing assertion of the suite shows its values, as a test's own does.
+pytest.register_assert_rewrite("queue_runtime.testing.conformance")
+
 
 @pytest.fixture
 def deliver() -> Callable[..., object]:

@@ -1,1 +1,61 @@
 """Where messages come from and go to: one module a queue service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from queue_runtime.errors import QueueNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from queue_runtime.config import Settings
+    from queue_runtime.transports.base import Transport
+
+
+def open_transport(url: str, *, settings: Settings | None = None, handler: str = "") -> Transport:
+    """Open the queue that a URL names; its module, and no other, is imported for it.
+
+    - `local://orders`: a file under `settings.local_directory`; `local://orders?memory` is in this
+      process. `local://orders/dead-letter` is what was put aside.
+
+    Args:
+        url: `scheme://queue`, with the options of its scheme as a query.
+        settings: None loads them as every command does (file and environment).
+        handler: the handler's name, for dead-letter entries.
+
+    Raises:
+        QueueNotFoundError: the URL names no queue that can be opened; the text says why.
+        TransportError: the queue service refused, or could not be reached.
+    """
+    scheme = url.partition("://")[0]
+    opener = _SCHEMES.get(scheme)
+    if opener is None:
+        known = ", ".join(f"{name}://" for name in _SCHEMES)
+        raise QueueNotFoundError(f"{url!r} is no queue URL: it has to start with one of {known}")
+    if settings is None:
+        from queue_runtime.config import load_settings
+
+        settings = load_settings()
+    return opener(url, settings, handler)
+
+
+def _local(url: str, settings: Settings, handler: str) -> Transport:
+    from queue_runtime.transports.local import open_local
+
+    return open_local(url, settings, handler)
+
+
+def _not_yet(url: str, settings: Settings, handler: str) -> Transport:
+    scheme = url.partition("://")[0]
+    raise QueueNotFoundError(
+        f"{url!r} cannot be polled or sent to yet: this version has no {scheme} transport; "
+        "use local:// for now"
+    )
+
+
+_SCHEMES: Final[dict[str, Callable[[str, Settings, str], Transport]]] = {
+    "local": _local,
+    "sqs": _not_yet,
+    "servicebus": _not_yet,
+}

@@ -22,6 +22,7 @@ class OutgoingMessage(NamedTuple):
     - `group_id`: message group or session; needed on ordered queues.
     - `deduplication_id`: what the queue recognises a repeated send by, where it can.
     - `delay`: seconds until it may be received.
+    - `native`: what only one service has, by the name that its SDK gives it.
     """
 
     body: str | bytes
@@ -30,6 +31,7 @@ class OutgoingMessage(NamedTuple):
     correlation_id: str | None = None
     deduplication_id: str | None = None
     delay: float = 0.0
+    native: Mapping[str, Any] = {}
 
 
 class SettleFailure(NamedTuple):

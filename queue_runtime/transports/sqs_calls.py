@@ -14,31 +14,46 @@ if TYPE_CHECKING:
 LARGEST_BATCH: Final = 10
 
 NO_ANSWER: Final = "NoAnswer"
+NO_TIME: Final = "NoTime"
 
 
-def change_visibility(client: Any, url: str, changes: Sequence[tuple[str, int]]) -> dict[int, str]:
+def change_visibility(
+    client: Any,
+    url: str,
+    changes: Sequence[tuple[str, int]],
+    in_time: Callable[[], bool] = lambda: True,
+) -> dict[int, str]:
     """Set receipts' remaining lock times in seconds; gives the error code of each that failed."""
     entries = [
         {"Id": str(at), "ReceiptHandle": receipt, "VisibilityTimeout": seconds}
         for at, (receipt, seconds) in enumerate(changes)
     ]
-    return _call_in_batches(client.change_message_visibility_batch, url, entries, _by_count)
+    call = client.change_message_visibility_batch
+    return _call_in_batches(call, url, _by_count(entries), in_time)
 
 
-def send(client: Any, url: str, entries: Sequence[dict[str, Any]]) -> dict[int, str]:
+def send(
+    client: Any,
+    url: str,
+    entries: Sequence[dict[str, Any]],
+    in_time: Callable[[], bool] = lambda: True,
+) -> dict[int, str]:
     """Send entries without an `Id`; gives the error code of each that failed, by position."""
     numbered = [{"Id": str(at), **entry} for at, entry in enumerate(entries)]
-    return _call_in_batches(client.send_message_batch, url, numbered, _by_count_and_size)
+    return _call_in_batches(client.send_message_batch, url, _by_count_and_size(numbered), in_time)
 
 
 def _call_in_batches(
     call: Callable[..., Any],
     url: str,
-    entries: list[dict[str, Any]],
-    split: Callable[[list[dict[str, Any]]], Iterator[list[dict[str, Any]]]],
+    chunks: Iterator[list[dict[str, Any]]],
+    in_time: Callable[[], bool],
 ) -> dict[int, str]:
     failed: dict[int, str] = {}
-    for chunk in split(entries):
+    for chunk in chunks:
+        if not in_time():
+            failed.update((int(entry["Id"]), NO_TIME) for entry in chunk)
+            continue
         try:
             answer = call(QueueUrl=url, Entries=chunk)
         except Exception as error:

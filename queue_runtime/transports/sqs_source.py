@@ -6,7 +6,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from queue_runtime import report
-from queue_runtime.clouds.aws import queue_arn, queue_url, sqs_client
+from queue_runtime.clouds.aws import error_code, queue_arn, queue_url, sqs_client
 from queue_runtime.copies import dead_letter_facts
 from queue_runtime.errors import MissingExtraError, QueueNotFoundError
 from queue_runtime.outcome import Disposition, Outcome
@@ -24,6 +24,8 @@ Clients: TypeAlias = "Callable[[str], Any]"
 # 12 hours, less the 300 s that a batching window and the 900 s that a function may have used of it
 # (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html).
 LONGEST_DELAY: Final = 43_200 - 1_200
+
+_NO_COPY: Final = "no copy of it with an attribute of ours can be sent"
 
 
 class SqsSource:
@@ -63,12 +65,19 @@ class SqsSource:
 
     async def dead_letter_now(self, message: Message[Any], outcome: Outcome) -> Outcome:
         """Settle one dead-letter while its group waits."""
-        return self._dead_lettered([message], [outcome])[0]
+        return self._dead_lettered([message], [outcome], lambda: True)[0]
 
     def settle(
-        self, messages: Sequence[Message[Any]], outcomes: Sequence[Outcome]
+        self,
+        messages: Sequence[Message[Any]],
+        outcomes: Sequence[Outcome],
+        in_time: Callable[[], bool] = lambda: True,
     ) -> list[Outcome]:
-        """Send dead-letters and set delays; what cannot be dead-lettered becomes a retry."""
+        """Send dead-letters and set delays; what cannot be dead-lettered becomes a retry.
+
+        No request is begun once `in_time` says no: with 10,000 messages to give back, a thousand
+        of them could outlast the invocation, and then even what is done would come back.
+        """
         final = list(outcomes)
         dead = [
             at
@@ -76,24 +85,32 @@ class SqsSource:
             if outcome.disposition is Disposition.DEAD_LETTER and not outcome.settled
         ]
         if dead:
-            answers = self._dead_lettered([messages[at] for at in dead], [final[at] for at in dead])
+            answers = self._dead_lettered(
+                [messages[at] for at in dead], [final[at] for at in dead], in_time
+            )
             for at, answer in zip(dead, answers, strict=True):
                 final[at] = answer
-        self._delay(messages, final)
+        self._delay(messages, final, in_time)
         return final
 
     def _client(self, region: str) -> Any | None:
         if region not in self._clients:
             try:
                 self._clients[region] = self._make_client(region)
-            except MissingExtraError as error:
-                sentence = f"delays and dead-letters are left to the queue itself: {error}"
+            except Exception as error:
+                why = str(error) if isinstance(error, MissingExtraError) else error_code(error)
+                if why is None:
+                    raise
+                sentence = f"delays and dead-letters are left to the queue itself: {why}"
                 report.say_once(self.queue.name, "aws_sdk", sentence)
                 return None
         return self._clients[region]
 
     def _dead_lettered(
-        self, messages: Sequence[Message[Any]], outcomes: Sequence[Outcome]
+        self,
+        messages: Sequence[Message[Any]],
+        outcomes: Sequence[Outcome],
+        in_time: Callable[[], bool],
     ) -> list[Outcome]:
         if self._dead_letter is None:
             report.say_once(
@@ -108,12 +125,12 @@ class SqsSource:
             for at, (message, outcome) in enumerate(zip(messages, outcomes, strict=True))
             if (entry := self._entry(message, outcome))
         }
-        failed = self._send(list(entries.values()))
+        failed = self._send(list(entries.values()), in_time)
         sent = dict(zip(entries, (failed.get(n) for n in range(len(entries))), strict=True))
         return [
             _carried_out(outcome)
             if at in sent and sent[at] is None
-            else _retried(outcome, sent.get(at) or "it has no room for our attribute")
+            else _retried(outcome, sent.get(at) or _NO_COPY)
             for at, outcome in enumerate(outcomes)
         ]
 
@@ -124,16 +141,21 @@ class SqsSource:
         fifo = self._dead_letter is not None and self._dead_letter.ordered
         return copy_of(message, LAMBDA_RECORD, facts, fifo=fifo)
 
-    def _send(self, entries: list[dict[str, Any]]) -> dict[int, str]:
+    def _send(self, entries: list[dict[str, Any]], in_time: Callable[[], bool]) -> dict[int, str]:
         target = self._dead_letter
         if not entries or target is None:
             return {}
         client = self._client(target.region)
         if client is None:
-            return dict.fromkeys(range(len(entries)), "the AWS SDK is not installed")
-        return sqs_calls.send(client, queue_url(client, target), entries)
+            return dict.fromkeys(range(len(entries)), "there is no SQS client")
+        return sqs_calls.send(client, queue_url(client, target), entries, in_time)
 
-    def _delay(self, messages: Sequence[Message[Any]], outcomes: Sequence[Outcome]) -> None:
+    def _delay(
+        self,
+        messages: Sequence[Message[Any]],
+        outcomes: Sequence[Outcome],
+        in_time: Callable[[], bool],
+    ) -> None:
         delayed = [
             (message, min(ceil(outcome.delay), LONGEST_DELAY))
             for message, outcome in zip(messages, outcomes, strict=True)
@@ -143,8 +165,19 @@ class SqsSource:
         if client is None:
             return
         changes = [(message.receipt, seconds) for message, seconds in delayed]
-        failed = sqs_calls.change_visibility(client, queue_url(client, self.queue), changes)
+        url = queue_url(client, self.queue)
+        failed = sqs_calls.change_visibility(client, url, changes, in_time)
+        if sqs_calls.NO_TIME in failed.values():
+            report.say_once(
+                self.queue.name,
+                "settle_time",
+                "there was no time left to set every retry delay: messages come back when the "
+                "queue's visibility timeout ends; raise QUEUE_RESERVE_SECONDS, or make batches "
+                "smaller",
+            )
         for at, code in failed.items():
+            if code == sqs_calls.NO_TIME:
+                continue
             message = delayed[at][0]
             report.logger.warning(
                 "the retry delay of message %s of %s could not be set (%s): it comes back at the "

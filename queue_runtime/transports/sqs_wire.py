@@ -48,7 +48,8 @@ class SqsWire:
 
     def payload(self, raw: Any) -> str:
         """Give the body, which SQS has as text."""
-        return str(raw[self._body])
+        body: str = raw[self._body]
+        return body
 
     def attributes(self, raw: Any) -> Mapping[str, Any]:
         """Decode the producer's attributes.
@@ -156,7 +157,7 @@ def copy_of(
     """Build the send entry of a copy with the first of `facts` that fits, or None if none does.
 
     It has the original body (as it was in its envelope), attributes and trace header. To a FIFO
-    queue it goes in the same group, with the original id against duplicates.
+    queue it goes in the same group, with the broker's id against a send that is repeated.
     """
     try:
         attributes = wire.copied_attributes(message.native)
@@ -172,7 +173,9 @@ def copy_of(
     if message.group_id or fifo:
         entry["MessageGroupId"] = message.group_id or message.id
     if fifo:
-        entry["MessageDeduplicationId"] = message.id
+        # Not the original's: a message that is redriven and fails again within five minutes would
+        # be taken for its earlier dead-letter, and be lost.
+        entry["MessageDeduplicationId"] = message.broker_id
     if len(attributes) >= MOST_ATTRIBUTES:
         return None
     return _with_first_that_fits(entry, facts)

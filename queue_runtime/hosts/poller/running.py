@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime import report
 from queue_runtime.definition import Shape
-from queue_runtime.dispatch import Order
+from queue_runtime.dispatch import Order, eager_task
 from queue_runtime.hosts.poller.backlog import Backlog
 from queue_runtime.hosts.poller.threads import in_daemon_thread
 from queue_runtime.hosts.poller.workers import Workers
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from queue_runtime.hosts.poller.entry import Entry
     from queue_runtime.message import Message
     from queue_runtime.retry import RetryPolicy
-
-# An eager task runs until it first waits, which spares a turn of the loop (3.12 and later).
-_EAGER: Final[dict[str, Any]] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 _LOST: Final = unrun("its lock had ended")
 _INTERRUPTED: Final = unrun("it was interrupted")
@@ -189,7 +185,7 @@ class Running:
             self._answer(entry, outcome)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.Task(work, loop=self._loop, **_EAGER)
+        task = eager_task(work)
         if not task.done():
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

@@ -105,7 +105,8 @@ class Settler:
             instruments.COMPLETE_DURATION.record(monotonic() - started, self._transport.queue)
 
     def _confirm(self, done: Sequence[Settled]) -> None:
-        report.settled(self._transport.queue, ((entry.message, outcome) for entry, outcome in done))
+        messages = [entry.message for entry, _ in done]
+        report.settled(self._transport.queue, messages, [outcome for _, outcome in done])
         for entry, outcome in done:
             if outcome.disposition is Disposition.DEAD_LETTER:
                 outcome.settled = True

@@ -359,7 +359,12 @@ UNUSABLE: dict[str, set[str]] = {
     },
     "poll": {"reserve_seconds"},
 }
-UNUSABLE["functions"] = UNUSABLE["lambda"]
+UNUSABLE["functions"] = UNUSABLE["lambda"] | {
+    "concurrency",
+    "breaker_failures",
+    "breaker_seconds",
+    "breaker_successes",
+}
 
 
 def _everything_said() -> Settings:

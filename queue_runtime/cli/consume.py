@@ -1,0 +1,117 @@
+"""Runs pollers side by side until they end or a signal ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from queue_runtime.hosts.poller import Poller, Until
+from queue_runtime.transports import open_transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from queue_runtime.config import Settings
+    from queue_runtime.handler import Handler
+    from queue_runtime.message import Message
+    from queue_runtime.outcome import Outcome
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Job(NamedTuple):
+    """One handler on one queue."""
+
+    target: str
+    handler: Handler[Any, Any]
+    url: str
+    settings: Settings
+
+
+async def consume(
+    jobs: Sequence[Job],
+    until: Until,
+    *,
+    observe: Callable[[Job, Message[Any], Outcome], None],
+    started: Callable[[Sequence[tuple[Job, Poller]]], asyncio.Task[None]],
+    with_parent: bool = False,
+) -> None:
+    """Poll all jobs; the first signal begins a clean end, a second one ends at once.
+
+    A poller that fails ends the others too, since half a service looks like a whole one.
+
+    Raises:
+        TransportError: a queue is missing or refuses us.
+    """
+    async with AsyncExitStack() as stack:
+        running = []
+        for job in jobs:
+            name = job.handler.definition.name
+            transport = open_transport(job.url, settings=job.settings, handler=name)
+            stack.push_async_callback(transport.aclose)
+            poller = Poller(
+                job.handler,
+                transport,
+                settings=job.settings,
+                observe=partial(observe, job),
+            )
+            running.append((job, poller))
+        _stop_on_signals([poller for _, poller in running])
+        if with_parent:
+            _stop_with_parent([poller for _, poller in running])
+        screen = started(running)
+        try:
+            await _all_to_their_end([poller for _, poller in running], until, screen)
+        finally:
+            screen.cancel()
+            await asyncio.wait([screen])
+
+
+async def _all_to_their_end(
+    pollers: Sequence[Poller], until: Until, screen: asyncio.Task[None]
+) -> None:
+    runs = [asyncio.create_task(poller.run(until)) for poller in pollers]
+    waiting: set[asyncio.Task[Any]] = {*runs, screen}
+    failed: BaseException | None = None
+    while any(not run.done() for run in runs):
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            error = None if task.cancelled() else task.exception()
+            if error is not None and failed is None:
+                failed = error
+                for poller in pollers:
+                    poller.stop()
+    if failed is not None:
+        raise failed
+
+
+def _stop_on_signals(pollers: Sequence[Poller]) -> None:
+    loop = asyncio.get_running_loop()
+    seen: list[int] = []
+
+    def on_signal(number: int) -> None:
+        if seen:  # the operator has waited enough: locks will end by themselves
+            os._exit(128 + number)
+        seen.append(number)
+        for poller in pollers:
+            poller.stop()
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, on_signal, number)
+
+
+def _stop_with_parent(pollers: Sequence[Poller]) -> None:
+    """End cleanly when the process that started this one is gone, however it went."""
+    loop = asyncio.get_running_loop()
+
+    def on_stdin() -> None:
+        if not os.read(0, 1024):
+            loop.remove_reader(0)
+            for poller in pollers:
+                poller.stop()
+
+    loop.add_reader(0, on_stdin)

@@ -1,0 +1,120 @@
+"""`queue-runtime poll`: consumes queues with handlers, in this process or in several."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from queue_runtime.cli.consume import Job, consume
+from queue_runtime.cli.processes import run_processes
+from queue_runtime.cli.progress import Progress
+from queue_runtime.cli.targets import find_handler
+from queue_runtime.config import load_settings
+from queue_runtime.errors import SettingsError
+from queue_runtime.hosts.poller import Until
+
+if TYPE_CHECKING:
+    import argparse
+
+    from queue_runtime.config import Settings
+
+_SCHEMES = {"azure": "servicebus", "aws": "sqs", "local": "local"}
+_SETTINGS = ("concurrency", "in_flight", "drain_seconds", "processes", "receive_seconds")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "targets",
+        nargs="+",
+        metavar="target",
+        help="a handler, such as functions.orders:take_order",
+    )
+    parser.add_argument(
+        "--queue",
+        action="append",
+        metavar="URL",
+        help="where its messages are, such as local://orders; once for each target",
+    )
+    ending = parser.add_mutually_exclusive_group()
+    ending.add_argument("--once", action="store_true", help="end after one receive")
+    ending.add_argument("--until-empty", action="store_true", help="end when the queue is empty")
+    parser.add_argument("--config", metavar="FILE", help="a settings file, TOML or YAML")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="JSON lines even at a terminal")
+    shown.add_argument("--table", action="store_true", help="a table even without a terminal")
+    parser.add_argument(
+        "--quiet", action="store_true", help="no log lines about messages on stderr"
+    )
+    parser.add_argument("--each", action="store_true", help="print a JSON line for each message")
+    parser.add_argument("--concurrency", metavar="N", help="calls of the handler at a time (10)")
+    parser.add_argument("--in-flight", metavar="N", help="messages held at a time (200)")
+    parser.add_argument("--receive-seconds", metavar="S", help="how long a receive waits (30)")
+    parser.add_argument("--drain-seconds", metavar="S", help="what handlers get at the end (25)")
+    parser.add_argument("--processes", metavar="N", help="whole pollers side by side (1)")
+    parser.add_argument("--with-parent", action="store_true", help="end when stdin is closed")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Poll until a signal, or until `--once` or `--until-empty` is satisfied."""
+    level = logging.CRITICAL if options.quiet else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(message)s")
+    jobs = _jobs(options)
+    processes = max(job.settings.processes for job in jobs)
+    if processes > 1:
+        return run_processes(processes)
+    until = Until.ONCE if options.once else Until.EMPTY if options.until_empty else Until.STOPPED
+    progress = Progress(as_json=options.json, as_table=options.table, each=options.each)
+    try:
+        asyncio.run(
+            consume(
+                jobs,
+                until,
+                observe=progress.observe,
+                started=progress.start,
+                with_parent=options.with_parent,
+            )
+        )
+    finally:
+        progress.finish()
+    return 0
+
+
+def _jobs(options: argparse.Namespace) -> list[Job]:
+    queues = options.queue or [None] * len(options.targets)
+    if len(queues) != len(options.targets):
+        raise SettingsError(
+            f"{len(options.targets)} targets and {len(queues)} --queue: give one for each target, "
+            "in the same order, or none where the handlers say theirs"
+        )
+    return [
+        _job(target, queue, options) for target, queue in zip(options.targets, queues, strict=True)
+    ]
+
+
+def _job(target: str, queue: str | None, options: argparse.Namespace) -> Job:
+    handler = find_handler(target)
+    arguments: dict[str, object] = {
+        f"--{name.replace('_', '-')}": getattr(options, name) for name in _SETTINGS
+    }
+    settings = load_settings(
+        handler.definition.settings, file=options.config, arguments={**arguments, "--queue": queue}
+    )
+    return Job(target, handler, _url(target, settings), settings)
+
+
+def _url(target: str, settings: Settings) -> str:
+    if settings.queue is None:
+        raise SettingsError(
+            f"{target} has no queue: give --queue URL, set QUEUE_NAME, or write "
+            "@queue_handler(queue=...)"
+        )
+    if "://" in settings.queue:
+        return settings.queue
+    if settings.provider is None:
+        raise SettingsError(
+            f"{settings.queue!r} ({settings.origin('queue')}) does not say where it is: write "
+            f"local://{settings.queue}, sqs://... or servicebus://..., or set QUEUE_PROVIDER"
+        )
+    return f"{_SCHEMES[settings.provider]}://{settings.queue}"

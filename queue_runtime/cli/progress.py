@@ -1,0 +1,127 @@
+"""Shows how pollers get on: a live table for a person, a JSON line a second for a program."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from queue_runtime.cli import fates, output
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from queue_runtime.cli.consume import Job
+    from queue_runtime.hosts.poller import Poller
+    from queue_runtime.message import Message
+    from queue_runtime.outcome import Outcome
+
+_EVERY: Final = 1.0
+_REDRAW: Final = 0.2
+_NUMBERS: Final = ("received", "completed", "retried", "dead_lettered", "returned", "held")
+# More reasons than a person reads are summed up, so that a long run's memory stays flat.
+_MOST_REASONS: Final = 50
+
+
+class Progress:
+    """What the pollers of one process have done, counted by fate and reason.
+
+    Args:
+        as_json: JSON lines even at a terminal.
+        as_table: the closing table even without one.
+        each: a JSON line for each message as well.
+    """
+
+    def __init__(self, *, as_json: bool, as_table: bool, each: bool) -> None:
+        self._screen = None if as_json else output.console()
+        self._as_lines = self._screen is None and not as_table
+        self._each = each
+        self._fates: Counter[tuple[str, str]] = Counter()
+        self._started = monotonic()
+        self._running: Sequence[tuple[Job, Poller]] = ()
+
+    def observe(self, job: Job, message: Message[Any], outcome: Outcome) -> None:
+        """Count one message's fate."""
+        kind = fates.fate(outcome).split(" in ")[0]
+        key = (kind, outcome.reason)
+        if key not in self._fates and len(self._fates) >= _MOST_REASONS:
+            key = (kind, "(other reasons)")
+        self._fates[key] += 1
+        if self._each:
+            line = {"event": "message", "target": job.target, **fates.record(message, outcome)}
+            with suppress(BrokenPipeError):  # the next progress line meets it, and ends the run
+                output.json_line(line)
+
+    def start(self, running: Sequence[tuple[Job, Poller]]) -> asyncio.Task[None]:
+        """Begin to show."""
+        self._running = running
+        if self._screen is not None:
+            return asyncio.create_task(self._live(self._screen))
+        return asyncio.create_task(self._lines() if self._as_lines else self._nothing())
+
+    def finish(self) -> None:
+        """Show the totals, and every fate with its reason."""
+        if self._as_lines:
+            self._line("stopped")
+            for (kind, reason), count in self._sorted():
+                output.json_line(
+                    {"event": "fate", "fate": kind, "reason": reason, "messages": count}
+                )
+            return
+        rows = [(kind, str(count), reason) for (kind, reason), count in self._sorted()]
+        seconds = monotonic() - self._started
+        total = sum(self._fates.values())
+        title = f"{total:,} deliveries in {seconds:.1f} s ({total / seconds:,.0f} a second)"
+        output.table(title, ("fate", "messages", "reason"), rows)
+
+    def _sorted(self) -> list[tuple[tuple[str, str], int]]:
+        return sorted(self._fates.items(), key=lambda item: (item[0][0], -item[1]))
+
+    async def _lines(self) -> None:
+        self._line("started")
+        while True:
+            await asyncio.sleep(_EVERY)
+            self._line("progress")
+
+    async def _nothing(self) -> None:
+        await asyncio.Event().wait()
+
+    def _line(self, event: str) -> None:
+        for job, poller in self._running:
+            output.json_line(
+                {
+                    "event": event,
+                    "target": job.target,
+                    "queue": job.url,
+                    "seconds": round(monotonic() - self._started, 3),
+                    **poller.stats.as_dict(),
+                }
+            )
+
+    async def _live(self, screen: Console) -> None:
+        from rich.live import Live
+
+        with Live(console=screen, refresh_per_second=5, transient=True) as live:
+            while True:
+                live.update(self._table())
+                await asyncio.sleep(_REDRAW)
+
+    def _table(self) -> Any:
+        from rich import box
+        from rich.table import Table
+
+        drawn = Table(box=box.SIMPLE_HEAD)
+        drawn.add_column("handler")
+        drawn.add_column("queue")
+        for number in (*_NUMBERS, "a second"):
+            drawn.add_column(number.replace("_", "-"), justify="right")
+        for job, poller in self._running:
+            numbers = poller.stats.as_dict()
+            rate = numbers["received"] / max(monotonic() - self._started, 0.001)
+            cells = [f"{numbers[name]:,}" for name in _NUMBERS]
+            drawn.add_row(job.target, job.url, *cells, f"{rate:,.0f}")
+        return drawn
