@@ -1,0 +1,126 @@
+"""What is settled becomes of a message, and nothing else."""
+
+# ruff: noqa: S101, D102  (a suite of assertions, in which a test's name is its documentation)
+
+from __future__ import annotations
+
+from queue_runtime.outcome import ACK, Disposition, Outcome
+from queue_runtime.testing.conformance.rig import (
+    Rig,
+    ack,
+    by_body,
+    dead_letter,
+    expect_none,
+    needs,
+    retry,
+    send,
+    take,
+)
+from queue_runtime.transports.base import OutgoingMessage
+
+
+class OutcomeTests(Rig):
+    """Settling."""
+
+    async def test_acknowledged_message_is_gone(self) -> None:
+        queue = await self.new()
+        await send(queue, OutgoingMessage("{}"))
+        await ack(queue, await take(queue, 1))
+        await self.move_clock(queue.lock_seconds + 1)
+        await expect_none(queue)
+
+    async def test_retry_at_once(self) -> None:
+        queue = await self.new()
+        await send(queue, OutgoingMessage("{}"))
+        (first,) = await take(queue, 1)
+        assert not await queue.settle([(first, retry(0))])
+        (second,) = await take(queue, 1)
+        assert second.id == first.id
+        assert second.delivery_count == 2
+
+    async def test_retry_without_a_delay_comes_at_the_end_of_the_lock_at_the_latest(self) -> None:
+        queue = await self.new()
+        await send(queue, OutgoingMessage("{}"))
+        (first,) = await take(queue, 1)
+        assert not await queue.settle([(first, retry(None))])
+        await self.move_clock(queue.lock_seconds + 1)
+        (second,) = await take(queue, 1)
+        assert second.id == first.id
+
+    @needs("delayed_retry")
+    async def test_delayed_retry_comes_when_it_is_due(self) -> None:
+        queue = await self.new()
+        await send(queue, OutgoingMessage("{}"))
+        (first,) = await take(queue, 1)
+        assert not await queue.settle([(first, retry(40))])
+        await self.move_clock(35)
+        await expect_none(queue)
+        await self.move_clock(6)
+        (second,) = await take(queue, 1)
+        assert second.id == first.id
+        assert second.delivery_count == 2
+
+    @needs("dead_letters")
+    async def test_dead_letter_is_moved_with_its_reason(self) -> None:
+        queue = await self.new()
+        aside = await self.dead_letters_of(queue)
+        await send(queue, OutgoingMessage("odd", {"mine": 7}, None, "correlation-1"))
+        (message,) = await take(queue, 1)
+        assert not await queue.settle([(message, dead_letter("it is odd"))])
+        await self.move_clock(queue.lock_seconds + 1)
+        await expect_none(queue)
+        (entry,) = await take(aside, 1)
+        assert entry.id == message.id
+        assert entry.body == b"odd"
+        assert dict(entry.attributes) == {"mine": 7}
+        assert entry.correlation_id == "correlation-1"
+        assert entry.delivery_count == 1
+        await ack(aside, [entry])
+
+    async def test_settled_outcome_is_not_carried_out_again(self) -> None:
+        queue = await self.new()
+        await send(queue, OutgoingMessage("{}"))
+        (message,) = await take(queue, 1)
+        done = Outcome(Disposition.ACK)
+        done.settled = True
+        assert not await queue.settle([(message, done)])
+        await self.move_clock(queue.lock_seconds + 1)
+        await take(queue, 1)
+
+    async def test_each_message_of_a_settle_has_its_own_fate(self) -> None:
+        queue = await self.new()
+        await send(queue, *(OutgoingMessage(body) for body in ("done", "again", "done too")))
+        got = by_body(await take(queue, 3))
+        fates = [(got[b"done"], ACK), (got[b"again"], retry(0)), (got[b"done too"], ACK)]
+        assert not await queue.settle(fates)
+        (again,) = await take(queue, 1)
+        assert again.body == b"again"
+
+    @needs("strict_locks")
+    async def test_failure_of_one_does_not_keep_the_others_from_being_settled(self) -> None:
+        queue = await self.new()
+        await send(queue, OutgoingMessage("early"))
+        (early,) = await take(queue, 1)
+        await self.move_clock(queue.lock_seconds + 1)
+        await take(queue, 1)
+        await send(queue, OutgoingMessage("late"))
+        (late,) = await take(queue, 1)
+        (failure,) = await queue.settle([(early, ACK), (late, ACK)])
+        assert failure.message is early
+        await self.move_clock(queue.lock_seconds + 1)
+        (back,) = await take(queue, 1)
+        assert back.body == b"early"
+        await expect_none(queue)
+
+    @needs("exact_depth")
+    async def test_depth_counts_each_message_once(self) -> None:
+        queue = await self.new()
+        later = OutgoingMessage("later", delay=60 if self.features.delay else 0)
+        await send(queue, OutgoingMessage("a"))
+        await take(queue, 1)
+        await self.move_clock(5)
+        await send(queue, OutgoingMessage("b"), OutgoingMessage("c"), later)
+        depth = await queue.depth()
+        delayed = int(self.features.delay)
+        assert depth[:3] == (3 - delayed, 1, delayed)
+        assert depth.total == 4

@@ -1,0 +1,207 @@
+import functools
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+
+import pytest
+from pydantic import BaseModel
+
+from queue_runtime.config import load_settings
+from queue_runtime.definition import HandlerDefinition, Shape
+from queue_runtime.errors import HandlerDefinitionError
+from queue_runtime.message import Batch, Message
+from queue_runtime.outcome import DeadLetter
+from queue_runtime.retry import Backoff
+
+AnyT = TypeVar("AnyT")
+
+
+class Order(BaseModel):
+    id: str
+
+
+def _body(order: Order) -> None: ...
+def _message(message: Message[Order]) -> None: ...
+async def _batch(batch: Batch[Order]) -> None: ...
+def _later(message: "Message[Later]") -> None: ...
+def _optional(order: dict[str, Any], retries: int = 3, *, loud: bool = False) -> None: ...
+
+
+class Later(BaseModel):
+    id: str
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "is_async", "shown"),
+    [
+        (_body, Shape.BODY, False, "_body: T"),
+        (_message, Shape.MESSAGE, False, "_message: Message[T]"),
+        (_batch, Shape.BATCH, True, "_batch: async Batch[T]"),
+        (_later, Shape.MESSAGE, False, "_later: Message[T]"),
+        (_optional, Shape.BODY, False, "_optional: T"),
+    ],
+)
+def test_the_annotation_decides_the_shape(
+    function: Any, shape: Shape, is_async: bool, shown: str
+) -> None:
+    definition = HandlerDefinition(function)
+    assert (definition.shape, definition.is_async) == (shape, is_async)
+    assert repr(definition) == f"<HandlerDefinition {__name__}.{shown}>"
+    assert definition.decode is not None
+
+
+def test_bytes_need_no_decoder() -> None:
+    def handler(message: Message[bytes]) -> None: ...
+
+    assert HandlerDefinition(handler).decode is None
+
+
+def _no_argument() -> None: ...
+def _two(order: dict[str, Any], other: int) -> None: ...
+def _keyword(order: dict[str, Any], *, must: int) -> None: ...
+def _only_keyword(*, order: dict[str, Any]) -> None: ...
+def _star(*orders: dict[str, Any]) -> None: ...
+def _bare(order) -> None: ...  # type: ignore[no-untyped-def]  # noqa: ANN001 - that is the point
+def _nothing(order: None) -> None: ...
+def _anything(order: Any) -> None: ...
+def _object(order: object) -> None: ...
+def _any_message(message: Message[Any]) -> None: ...
+def _bare_message(message: Message) -> None: ...  # type: ignore[type-arg]
+def _bare_batch(batch: Batch) -> None: ...  # type: ignore[type-arg]
+def _unknown(order: "Missing") -> None: ...  # type: ignore[name-defined]  # noqa: F821
+def _syntax(order: "not a type[") -> None: ...  # type: ignore[valid-type]  # noqa: F722
+def _view(order: memoryview) -> None: ...
+def _yields(order: dict[str, Any]) -> Iterator[None]:
+    yield
+
+
+async def _yields_async(order: dict[str, Any]) -> AsyncIterator[None]:
+    yield
+
+
+class _Class:
+    def __init__(self, order: dict[str, Any]) -> None: ...
+
+    def method(self, order: dict[str, Any]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "sentence"),
+    [
+        (_no_argument, "must take exactly one argument"),
+        (_two, "must take exactly one argument"),
+        (_keyword, "must take exactly one argument"),
+        (_only_keyword, "must take exactly one argument"),
+        (_star, "must take exactly one argument"),
+        (_Class.method, "must take exactly one argument"),
+        (_bare, "does not say what 'order' is: write order: dict"),
+        (_nothing, "does not say what 'order' is"),
+        (_anything, "order could be anything"),
+        (_object, "order could be anything"),
+        (_any_message, "message could be anything"),
+        (_bare_message, r"is a bare Message: .* such as Message\[dict\]"),
+        (_bare_batch, r"is a bare Batch: .* such as Batch\[dict\]"),
+        (_unknown, "names 'Missing', which is not defined .* not under TYPE_CHECKING"),
+        (_syntax, "the annotation of 'order' cannot be read"),
+        (_view, "pydantic cannot decode a body into memoryview"),
+        (_yields, "yields: calling it would run nothing"),
+        (_yields_async, "yields: calling it would run nothing"),
+        (_Class, r"goes on a function \(def or async def\)"),
+        (len, "goes on a function"),
+        (functools.partial(_body), "goes on a function"),
+    ],
+)
+def test_a_function_that_cannot_be_a_handler_says_what_to_write(
+    function: Any, sentence: str
+) -> None:
+    with pytest.raises(HandlerDefinitionError, match=sentence) as caught:
+        HandlerDefinition(function)
+    if "goes on" not in sentence:
+        assert str(caught.value).startswith(f"{__name__}.")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"envelope": "sqs"}, "envelope is 'sns' or 'eventbridge', not 'sqs'"),
+        ({"batch_order": True}, "batch_order is 'accept_repeats', not True"),
+        ({"on_error": {ValueError: "dead"}}, r"on_error\[ValueError\]"),
+    ],
+)
+def test_a_wrong_option_fails_at_import(options: Any, sentence: str) -> None:
+    with pytest.raises(HandlerDefinitionError, match=sentence):
+        HandlerDefinition(_body, **options)
+
+
+def _logged(function: Callable[..., AnyT]) -> Callable[..., AnyT]:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> AnyT:
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def _awaiting(function: Callable[..., None]) -> Callable[..., Awaitable[None]]:
+    @functools.wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> None:
+        function(*args, **kwargs)
+
+    return wrapper
+
+
+def test_the_authors_function_counts_under_other_decorators() -> None:
+    assert HandlerDefinition(_logged(_logged(_message))).shape is Shape.MESSAGE
+    assert HandlerDefinition(_logged(_batch)).is_async
+    assert HandlerDefinition(_awaiting(_body)).is_async
+    assert HandlerDefinition(_logged(_body)).name == f"{__name__}._body"
+
+
+def test_what_is_wrapped_without_being_a_function_is_not_looked_into() -> None:
+    with pytest.raises(HandlerDefinitionError, match="must take exactly one argument"):
+        HandlerDefinition(_logged(functools.partial(_body)))
+
+
+def test_a_return_type_for_type_checkers_alone_is_not_evaluated() -> None:
+    def handler(order: "dict[str, Any]") -> "Missing": ...  # type: ignore[name-defined]  # noqa: F821
+
+    assert HandlerDefinition(handler).shape is Shape.BODY
+
+
+def test_the_policy_takes_the_operators_numbers_and_the_authors_word() -> None:
+    settings = load_settings(
+        {"max_deliveries": 7},
+        environ={"QUEUE_RETRY_BACKOFF_MS": "2000", "QUEUE_MAX_BACKOFF_SECONDS": "3"},
+    )
+    policy = HandlerDefinition(_body, on_error={KeyError: DeadLetter}).policy(settings)
+    assert policy.max_deliveries == 7
+    assert (policy.backoff.base, policy.backoff.maximum) == (2.0, 3.0)
+    assert KeyError in policy.reactions
+    mine = Backoff(9)
+    assert HandlerDefinition(_body, backoff=mine).policy(settings).backoff is mine
+
+
+def test_a_batch_handler_is_refused_on_an_ordered_queue_until_it_accepts_the_price() -> None:
+    with pytest.raises(HandlerDefinitionError, match='batch_order="accept_repeats"'):
+        HandlerDefinition(_batch).refuse_order("orders.fifo")
+    HandlerDefinition(_batch, batch_order="accept_repeats").refuse_order("orders.fifo")
+    HandlerDefinition(_message).refuse_order("orders.fifo")
+
+
+def test_options_are_copied() -> None:
+    settings, middleware = {"queue": "a"}, [_identity]
+    definition = HandlerDefinition(_body, settings=settings, call_middleware=middleware)
+    settings["queue"] = "b"
+    middleware.clear()
+    assert definition.settings == {"queue": "a"}
+    assert definition.call_middleware == (_identity,)
+
+
+async def _identity(messages: Any, call_next: Any) -> Any:
+    return await call_next(messages)
+
+
+def test_the_recursion_limit_is_no_bound_on_decorators() -> None:
+    function: Any = _body
+    for _ in range(sys.getrecursionlimit()):
+        function = _logged(function)
+    assert HandlerDefinition(function).shape is Shape.BODY

@@ -1,0 +1,218 @@
+import asyncio
+import functools
+import inspect
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from queue_runtime import Backoff, Batch, HandlerDefinitionError, Message, Retry, queue_handler
+from queue_runtime.handler import Handler
+from queue_runtime.testing import lambda_context, sqs_event
+
+got: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    got.clear()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AWS_LAMBDA_RUNTIME_API", raising=False)
+
+
+@queue_handler
+def bare(order: dict[str, Any]) -> None:
+    """Book an order."""
+    got.append(order)
+
+
+@queue_handler()
+def empty(order: dict[str, Any]) -> None:
+    got.append(order)
+
+
+@queue_handler(queue="orders", max_deliveries=2, concurrency=3, dead_letter="dlq")
+async def in_loop(message: Message[dict[str, Any]]) -> None:
+    await asyncio.sleep(0)
+    got.append(message.body)
+
+
+def test_with_and_without_parentheses() -> None:
+    for handler in (bare, empty, in_loop):
+        assert isinstance(handler, Handler)
+    assert bare.definition.settings == empty.definition.settings == {}
+    assert in_loop.definition.settings == {
+        "queue": "orders",
+        "max_deliveries": 2,
+        "concurrency": 3,
+        "dead_letter": "dlq",
+    }
+
+
+def test_the_options_reach_the_definition() -> None:
+    async def around(messages: Any, call_next: Any) -> Any:
+        return await call_next(messages)
+
+    backoff = Backoff(3)
+
+    @queue_handler(
+        backoff=backoff,
+        on_error={KeyError: Retry(after=1)},
+        envelope="sns",
+        batch_order="accept_repeats",
+        preload="init",
+        delivery_middleware=[around],
+        call_middleware=[around],
+    )
+    def handler(batch: Batch[bytes]) -> None: ...
+
+    definition = handler.definition
+    assert definition.backoff is backoff
+    assert list(definition.on_error) == [KeyError]
+    assert (definition.envelope, definition.batch_order) == ("sns", "accept_repeats")
+    assert definition.delivery_middleware == definition.call_middleware == (around,)
+    assert definition.settings == {"preload": "init"}
+
+
+def test_one_argument_calls_the_plain_function() -> None:
+    bare({"id": 1})
+    assert got == [{"id": 1}]
+    coroutine = in_loop(Message.of({"id": 2}))
+    assert inspect.iscoroutine(coroutine)
+    asyncio.run(coroutine)
+    assert got == [{"id": 1}, {"id": 2}]
+
+
+def test_an_error_of_the_plain_function_is_seen_as_it_is() -> None:
+    @queue_handler
+    def handler(body: str) -> None:
+        raise Retry("busy", after=3)
+
+    with pytest.raises(Retry, match="busy"):
+        handler("x")
+
+
+@pytest.mark.parametrize("handler", [bare, in_loop])
+@pytest.mark.parametrize("context", [lambda_context(), None])
+def test_event_and_context_call_the_lambda_host_and_never_give_a_coroutine(
+    handler: Any, context: Any
+) -> None:
+    reply = handler(sqs_event({"id": 1}), context)
+    assert reply == {"batchItemFailures": []}
+    assert got == [{"id": 1}]
+
+
+def test_invocations_of_an_async_handler_share_one_loop() -> None:
+    loops = []
+
+    @queue_handler
+    async def handler(body: str) -> None:
+        loops.append(asyncio.get_running_loop())
+
+    for _ in range(2):
+        handler(sqs_event("a", "b"), None)
+    assert len(loops) == 4
+    assert len(set(map(id, loops))) == 1
+
+
+@pytest.mark.parametrize("arguments", [(), (1, 2, 3)])
+def test_any_other_arity_says_which_two_there_are(arguments: Any) -> None:
+    with pytest.raises(TypeError, match=r"its one argument, or a Lambda \(event, context\), not"):
+        bare(*arguments)
+
+
+def test_the_object_looks_like_its_function() -> None:
+    assert (bare.__name__, bare.__doc__, bare.__module__) == ("bare", "Book an order.", __name__)
+    assert bare.__qualname__ == "bare"
+    assert repr(bare) == f"<Handler <HandlerDefinition {__name__}.bare: T>>"
+
+
+def test_the_lambda_host_is_made_once() -> None:
+    assert bare.lambda_host() is bare.lambda_host()
+
+
+def _takes_nothing() -> None: ...
+
+
+def test_a_wrong_function_fails_at_import() -> None:
+    with pytest.raises(HandlerDefinitionError):
+        queue_handler(_takes_nothing)  # type: ignore[arg-type]
+    with pytest.raises(HandlerDefinitionError):
+        queue_handler(bare)
+
+
+def test_methods_are_refused() -> None:
+    with pytest.raises(HandlerDefinitionError, match="exactly one argument"):
+
+        class _Holder:
+            @queue_handler  # type: ignore[arg-type]
+            def method(self, order: dict[str, Any]) -> None: ...
+
+
+def test_it_goes_over_other_decorators() -> None:
+    def logged(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(*args: Any) -> Any:
+            got.append("before")
+            return function(*args)
+
+        return wrapper
+
+    @queue_handler
+    @logged
+    def handler(order: dict[str, Any]) -> None:
+        got.append(order)
+
+    assert handler(sqs_event({"id": 1}), None) == {"batchItemFailures": []}
+    assert got == ["before", {"id": 1}]
+
+
+def test_on_lambda_a_wrong_setting_fails_at_init(monkeypatch: pytest.MonkeyPatch) -> None:
+    from queue_runtime import SettingsError
+
+    monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
+    monkeypatch.setenv("QUEUE_MAX_RETRY_ATTEMPTS", "many")
+    with pytest.raises(SettingsError, match="QUEUE_MAX_RETRY_ATTEMPTS"):
+
+        @queue_handler
+        def handler(body: str) -> None: ...
+
+
+SYNC_DICT = """
+import sys
+from queue_runtime import queue_handler
+
+@queue_handler
+def take(order: dict) -> None:
+    assert order == {"id": 1}
+
+record = {
+    "messageId": "m1", "receiptHandle": "r", "body": '{"id": 1}', "eventSource": "aws:sqs",
+    "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:orders",
+    "attributes": {"ApproximateReceiveCount": "1"}, "messageAttributes": {},
+}
+
+class Context:
+    memory_limit_in_mb = 128
+    def get_remaining_time_in_millis(self): return 3000
+
+assert take({"Records": [record]}, Context()) == {"batchItemFailures": []}
+heavy = ("boto3", "botocore", "azure", "pydantic", "pydantic_core", "asyncio")
+print(sorted(name for name in sys.modules if name.split(".")[0] in heavy))
+"""
+
+
+@pytest.mark.parametrize("on_lambda", [False, True])
+def test_one_sync_dict_invoke_imports_nothing_heavy(on_lambda: bool, tmp_path: Any) -> None:
+    environment = {"AWS_LAMBDA_RUNTIME_API": "127.0.0.1:9001"} if on_lambda else {}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SYNC_DICT],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        env={"PATH": "", **environment},
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr

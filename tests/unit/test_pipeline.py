@@ -1,0 +1,485 @@
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, field_validator
+
+from queue_runtime.definition import HandlerDefinition, Shape
+from queue_runtime.message import Batch, Message
+from queue_runtime.outcome import ACK, DeadLetter, Discard, Disposition, Outcome, Retry
+from queue_runtime.pipeline import Messages, Pipeline, Process, run_blocking
+from queue_runtime.retry import Backoff, RetryPolicy
+from queue_runtime.testing import sns_notification
+
+SECRET = "SECRET-4111"
+
+
+class Order(BaseModel):
+    id: int
+
+    @field_validator("id")
+    @classmethod
+    def _ask(cls, value: int) -> int:
+        if value == 13:
+            raise RuntimeError("service down")
+        return value
+
+
+class Around:
+    """A middleware that writes down when it was passed, and by what."""
+
+    blocking = True
+
+    def __init__(self, name: str, journal: list[str]) -> None:
+        self.name, self.journal = name, journal
+
+    async def __call__(self, messages: Messages, call_next: Process) -> Sequence[Outcome]:
+        self.journal.append(f"{self.name} in {len(messages)}")
+        outcomes = await call_next(messages)
+        self.journal.append(f"{self.name} out")
+        return outcomes
+
+
+def _pipeline(function: Callable[[Any], Any], **options: Any) -> Pipeline:
+    definition = HandlerDefinition(function, **options)
+    return Pipeline(definition, RetryPolicy(backoff=Backoff(4, jitter=False)))
+
+
+def _deliver(pipeline: Pipeline, *bodies: Any, deliveries: int = 1) -> Sequence[Outcome]:
+    messages = [
+        Message.of(body, id=f"m{at}", delivery_count=deliveries)
+        for at, body in enumerate(bodies, start=1)
+    ]
+    for message in messages:
+        del message.body  # as on a host: read from the payload
+
+    async def dispatch(messages: Messages) -> Sequence[Outcome]:
+        if pipeline.definition.shape is Shape.BATCH:
+            return await pipeline.run_batch(messages)
+        return [await pipeline.run(message) for message in messages]
+
+    work = pipeline.deliver(messages, dispatch)
+    return run_blocking("test", work) if pipeline.blocking else asyncio.run(work)
+
+
+def _fates(outcomes: Sequence[Outcome]) -> list[str]:
+    return [str(outcome.disposition) for outcome in outcomes]
+
+
+def test_each_shape_gets_what_its_annotation_says() -> None:
+    got: list[Any] = []
+
+    def body(order: Order) -> None:
+        got.append(order)
+
+    def message(message: Message[Order]) -> None:
+        got.append((message.id, message.body))
+
+    def raw(message: Message[bytes]) -> None:
+        got.append(message.body)
+
+    async def batch(batch: Batch[Order]) -> None:
+        got.append([each.body for each in batch])
+
+    for function in (body, message, raw, batch):
+        outcomes = _deliver(_pipeline(function), '{"id": 1}')
+        assert outcomes[0] is ACK
+    assert got == [Order(id=1), ("m1", Order(id=1)), b'{"id": 1}', [Order(id=1)]]
+
+
+@pytest.mark.parametrize(
+    ("error", "fate"),
+    [
+        (ValueError(), "retry"),
+        (Retry(), "retry"),
+        (DeadLetter("x"), "dead-letter"),
+        (Discard("x"), "ack"),
+        (SystemExit(1), "retry"),
+        (asyncio.CancelledError(), "retry"),
+        (ExceptionGroup("many", [Discard("x")]), "retry"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["sync", "async", "batch", "async batch"])
+def test_whatever_a_handler_raises_is_its_own_messages_fate(
+    kind: str, error: BaseException, fate: str
+) -> None:
+    def sync(body: str) -> None:
+        if body == "bad":
+            raise error
+
+    async def in_loop(body: str) -> None:
+        await asyncio.sleep(0)
+        sync(body)
+
+    def batch(batch: Batch[str]) -> None:
+        sync(batch[1].body)
+
+    async def batch_in_loop(batch: Batch[str]) -> None:
+        await asyncio.sleep(0)
+        batch_of(batch)
+
+    batch_of = batch
+    functions: dict[str, Callable[[Any], Any]] = {
+        "sync": sync,
+        "async": in_loop,
+        "batch": batch,
+        "async batch": batch_in_loop,
+    }
+    rest = fate if "batch" in kind else "ack"
+    assert _fates(_deliver(_pipeline(functions[kind]), "a", "bad", "b")) == [rest, fate, rest]
+
+
+class OfTheirOwn(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OfTheirOwn(), GeneratorExit()])
+@pytest.mark.parametrize("takes", [str, Batch[str]])
+def test_what_is_meant_to_end_the_process_ends_the_delivery(
+    takes: Any, error: BaseException
+) -> None:
+    def handler(argument: Any) -> None:
+        raise error
+
+    handler.__annotations__["argument"] = takes
+    with pytest.raises(type(error)):
+        _deliver(_pipeline(handler), "a")
+
+
+@pytest.mark.parametrize("takes", [str, Batch[str]])
+def test_a_coroutine_that_a_sync_handler_returns_is_no_success(takes: Any) -> None:
+    done = []
+
+    async def work() -> None:
+        done.append(1)
+
+    def handler(argument: Any) -> Any:
+        return work()
+
+    handler.__annotations__["argument"] = takes
+    outcome = _deliver(_pipeline(handler), "a")[0]
+    assert outcome.disposition is Disposition.RETRY
+    assert "work was not done" in str(outcome.error)
+    assert done == []
+
+
+def test_a_future_that_a_sync_handler_returns_is_no_success() -> None:
+    class Awaitable:
+        def __await__(self) -> Any: ...
+
+    def handler(body: str) -> Any:
+        return Awaitable()
+
+    assert _fates(_deliver(_pipeline(handler), "a")) == ["retry"]
+
+
+def test_a_sync_wrapper_around_an_async_handler_is_awaited() -> None:
+    from functools import wraps
+
+    done = []
+
+    async def inner(body: str) -> None:
+        await asyncio.sleep(0)
+        done.append(body)
+
+    @wraps(inner)
+    def outer(body: str) -> Any:
+        return inner(body)
+
+    assert _fates(_deliver(_pipeline(outer), "a")) == ["ack"]
+    assert done == ["a"]
+
+
+def test_a_value_that_is_returned_means_nothing() -> None:
+    def handler(body: str) -> Any:
+        return "dead-letter"
+
+    assert _deliver(_pipeline(handler), "a")[0] is ACK
+
+
+def test_poison_makes_no_call_and_fails_alone() -> None:
+    called = []
+
+    def handler(order: Order) -> None:
+        called.append(order.id)
+
+    outcomes = _deliver(_pipeline(handler), '{"id": 1}', SECRET, '{"id": 2}')
+    assert _fates(outcomes) == ["ack", "dead-letter", "ack"]
+    assert outcomes[1].reason == "poison: the body does not fit Order: body: json_invalid"
+    assert called == [1, 2]
+
+
+@pytest.mark.parametrize("takes", [Order, Batch[Order]])
+def test_a_validator_that_raises_anything_else_fails_its_message_alone(takes: Any) -> None:
+    def handler(argument: Any) -> None: ...
+
+    handler.__annotations__["argument"] = takes
+    outcomes = _deliver(_pipeline(handler), '{"id": 1}', '{"id": 13}', '{"id": 2}')
+    assert _fates(outcomes) == ["ack", "retry", "ack"]
+    assert outcomes[1].reason == "RuntimeError"
+
+
+def test_poison_is_taken_out_of_a_batch_first() -> None:
+    seen = []
+
+    def handler(batch: Batch[Order]) -> None:
+        seen.append([message.body.id for message in batch])
+        batch.fail(batch[1], Retry("busy", after=60))
+
+    outcomes = _deliver(_pipeline(handler), "x", '{"id": 1}', "y", '{"id": 2}')
+    assert seen == [[1, 2]]
+    assert _fates(outcomes) == ["dead-letter", "ack", "dead-letter", "retry"]
+    assert outcomes[3].delay == 60
+
+
+def test_a_batch_of_nothing_but_poison_makes_no_call() -> None:
+    def handler(batch: Batch[Order]) -> None:
+        raise AssertionError("called")
+
+    assert _fates(_deliver(_pipeline(handler), "x", "y")) == ["dead-letter"] * 2
+
+
+def test_raising_retries_all_of_a_batch_that_is_not_marked() -> None:
+    def handler(batch: Batch[str]) -> None:
+        batch.fail(batch[0], DeadLetter("bad"))
+        batch.fail(batch[1], Discard("old"))
+        raise ValueError
+
+    outcomes = _deliver(_pipeline(handler), "a", "b", "c", "d")
+    assert _fates(outcomes) == ["dead-letter", "ack", "retry", "retry"]
+    assert all(isinstance(outcome.error, ValueError) for outcome in outcomes[2:])
+
+
+def test_the_last_delivery_is_dead_lettered_in_a_batch_too() -> None:
+    def handler(batch: Batch[str]) -> None:
+        batch.fail(batch[0], ValueError())
+
+    assert _fates(_deliver(_pipeline(handler), "a", "b", deliveries=4)) == ["dead-letter", "ack"]
+
+
+@pytest.mark.parametrize("takes", [dict[str, Any], Batch[dict[str, Any]]])
+def test_an_envelope_is_opened_before_the_middleware_and_the_body(takes: Any) -> None:
+    seen: list[Any] = []
+
+    async def look(messages: Messages, call_next: Process) -> Sequence[Outcome]:
+        seen.append([(m.payload, m.attributes) for m in messages])
+        return await call_next(messages)
+
+    def handler(argument: Any) -> None:
+        seen.append(argument[0].body if isinstance(argument, Batch) else argument)
+
+    handler.__annotations__["argument"] = takes
+    pipeline = _pipeline(handler, envelope="sns", delivery_middleware=[look])
+    assert _deliver(pipeline, sns_notification({"id": 1}, attributes={"kind": "paid"}))[0] is ACK
+    assert seen == [[('{"id":1}', {"kind": "paid"})], {"id": 1}]
+
+
+@pytest.mark.parametrize("middleware", [[], [Around("call", [])]])
+@pytest.mark.parametrize("takes", [str, bytes, Message[str], Batch[bytes]])
+def test_an_envelope_that_cannot_be_opened_is_poison_alone_and_makes_no_call(
+    takes: Any, middleware: Any
+) -> None:
+    called = []
+
+    def handler(argument: Any) -> None:
+        called.append(len(argument) if isinstance(argument, Batch) else 1)
+
+    handler.__annotations__["argument"] = takes
+    pipeline = _pipeline(handler, envelope="sns", call_middleware=middleware)
+    outcomes = _deliver(pipeline, sns_notification("a"), SECRET, sns_notification("b"))
+    assert _fates(outcomes) == ["ack", "dead-letter", "ack"]
+    assert outcomes[1].reason == "poison: the body is not an SNS notification: it is not JSON"
+    assert sum(called) == 2
+
+
+def test_an_unopened_message_is_passed_on_so_that_it_is_settled_in_its_turn() -> None:
+    def handler(body: str) -> None: ...
+
+    dispatched: list[str] = []
+    pipeline = _pipeline(handler, envelope="sns")
+
+    async def dispatch(messages: Messages) -> Sequence[Outcome]:
+        dispatched.extend(message.id for message in messages)
+        return [await pipeline.run(message) for message in messages]
+
+    messages = [Message.of(SECRET, id="1"), Message.of(sns_notification("a"), id="2")]
+    run_blocking("test", pipeline.deliver(messages, dispatch))
+    assert dispatched == ["1", "2"]
+
+
+def test_an_envelope_that_breaks_in_any_other_way_fails_its_message_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def handler(body: str) -> None: ...
+
+    def broken(message: Message[Any]) -> None:
+        raise RecursionError
+
+    pipeline = _pipeline(handler, envelope="sns")
+    monkeypatch.setattr(pipeline, "_unwrap", broken)
+    assert _fates(_deliver(pipeline, "a")) == ["retry"]
+
+
+def test_middleware_goes_around_outermost_first_and_each_seam_at_its_own_rate() -> None:
+    journal: list[str] = []
+
+    def handler(body: str) -> None:
+        journal.append(body)
+
+    pipeline = _pipeline(
+        handler,
+        delivery_middleware=[Around("D1", journal), Around("D2", journal)],
+        call_middleware=[Around("C1", journal), Around("C2", journal)],
+    )
+    assert pipeline.blocking
+    assert _fates(_deliver(pipeline, "a", "b")) == ["ack", "ack"]
+    calls = [line for body in "ab" for line in ("C1 in 1", "C2 in 1", body, "C2 out", "C1 out")]
+    assert journal == ["D1 in 2", "D2 in 2", *calls, "D2 out", "D1 out"]
+
+
+def test_call_middleware_goes_once_around_a_whole_batch_without_its_poison() -> None:
+    journal: list[str] = []
+
+    def handler(batch: Batch[Order]) -> None: ...
+
+    pipeline = _pipeline(handler, call_middleware=[Around("C", journal)])
+    assert _fates(_deliver(pipeline, '{"id": 1}', "x", '{"id": 2}')) == [
+        "ack",
+        "dead-letter",
+        "ack",
+    ]
+    assert journal == ["C in 2", "C out"]
+
+
+def test_call_middleware_sees_the_decoded_body_and_no_poison() -> None:
+    seen: list[Any] = []
+
+    async def look(messages: Messages, call_next: Process) -> Sequence[Outcome]:
+        seen.append(messages[0].body)
+        return await call_next(messages)
+
+    def handler(order: Order) -> None: ...
+
+    outcomes = _deliver(_pipeline(handler, call_middleware=[look]), '{"id": 1}', "x")
+    assert _fates(outcomes) == ["ack", "dead-letter"]
+    assert seen == [Order(id=1)]
+
+
+async def _raises(messages: Messages, call_next: Process) -> Sequence[Outcome]:
+    raise RuntimeError(SECRET)
+
+
+async def _raises_after(messages: Messages, call_next: Process) -> Sequence[Outcome]:
+    await call_next(messages)
+    raise RuntimeError(SECRET)
+
+
+async def _too_few(messages: Messages, call_next: Process) -> Sequence[Outcome]:
+    return (await call_next(messages))[1:]
+
+
+async def _nothing(messages: Messages, call_next: Process) -> Any:
+    await call_next(messages)
+
+
+async def _other_things(messages: Messages, call_next: Process) -> Any:
+    return [True for _ in messages]
+
+
+@pytest.mark.parametrize("middleware", [_raises, _raises_after, _too_few, _nothing, _other_things])
+@pytest.mark.parametrize("seam", ["delivery_middleware", "call_middleware"])
+@pytest.mark.parametrize("takes", [str, Batch[str]])
+def test_a_middleware_that_breaks_costs_a_redelivery_and_never_a_message(
+    takes: Any, seam: str, middleware: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def handler(argument: Any) -> None: ...
+
+    handler.__annotations__["argument"] = takes
+    outcomes = _deliver(_pipeline(handler, **{seam: [middleware]}), "a", "b", deliveries=9)
+    assert _fates(outcomes) == ["retry", "retry"]
+    assert all(outcome.unrun for outcome in outcomes)
+    assert "a middleware" in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_a_middleware_can_answer_without_passing_messages_on() -> None:
+    async def all_known(messages: Messages, call_next: Process) -> Sequence[Outcome]:
+        return [ACK for _ in messages]
+
+    def handler(body: str) -> None:
+        raise AssertionError("called")
+
+    pipeline = _pipeline(handler, delivery_middleware=[all_known])
+    assert not pipeline.blocking
+    assert _fates(_deliver(pipeline, "a")) == ["ack"]
+
+
+@pytest.mark.parametrize("takes", [str, Batch[str]])
+@pytest.mark.parametrize("turned_into", [None, ValueError, asyncio.TimeoutError])
+def test_a_cancellation_from_outside_is_no_failure_whatever_the_handler_makes_of_it(
+    takes: Any, turned_into: type[Exception] | None
+) -> None:
+    async def handler(argument: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if turned_into:
+                raise turned_into from None
+            raise
+
+    handler.__annotations__["argument"] = takes
+    pipeline = _pipeline(handler)
+
+    async def main() -> None:
+        message = Message.of("a", delivery_count=99)
+        work = pipeline.run(message) if takes is str else pipeline.run_batch([message])
+        task = asyncio.ensure_future(work)
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+
+def test_a_signal_that_a_cancelled_handler_raises_is_still_its_word() -> None:
+    async def handler(body: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise DeadLetter("too slow to ever succeed") from None
+
+    pipeline = _pipeline(handler)
+
+    async def main() -> Outcome:
+        task = asyncio.ensure_future(pipeline.run(Message.of("a")))
+        await asyncio.sleep(0)
+        task.cancel()
+        return await task
+
+    assert asyncio.run(main()).disposition is Disposition.DEAD_LETTER
+
+
+def test_an_error_that_is_only_called_like_a_cancellation_ends_the_delivery() -> None:
+    class CancelledError(BaseException):
+        pass
+
+    def handler(body: str) -> None:
+        raise CancelledError
+
+    with pytest.raises(CancelledError):
+        _deliver(_pipeline(handler), "a")
+
+
+def test_a_middleware_that_lied_about_blocking_is_named() -> None:
+    async def waits(messages: Messages, call_next: Process) -> Sequence[Outcome]:
+        await asyncio.sleep(0)
+        return await call_next(messages)
+
+    waits.blocking = True  # type: ignore[attr-defined]
+
+    def handler(body: str) -> None: ...
+
+    with pytest.raises(RuntimeError, match="said blocking = True and waited"):
+        _deliver(_pipeline(handler, delivery_middleware=[waits]), "a")

@@ -1,0 +1,142 @@
+from typing import Any
+
+import pytest
+
+from queue_runtime.errors import BodyDecodeError, HandlerDefinitionError
+from queue_runtime.message import Message
+from queue_runtime.outcome import DeadLetter, Discard, Disposition, Outcome, Retry
+from queue_runtime.retry import Backoff, RetryPolicy
+
+STEADY = Backoff(3, jitter=False)
+
+
+def _outcome(policy: RetryPolicy, error: BaseException, *, deliveries: int = 1) -> Outcome:
+    return policy.outcome(error, Message.of("body", delivery_count=deliveries))
+
+
+@pytest.mark.parametrize(
+    ("deliveries", "seconds"), [(0, 3), (1, 3), (2, 6), (3, 12), (4, 24), (5, 30), (10**9, 30)]
+)
+def test_the_delay_doubles_with_each_delivery_up_to_the_maximum(
+    deliveries: int, seconds: float
+) -> None:
+    assert Backoff(3, maximum=30, jitter=False).delay(deliveries) == seconds
+
+
+def test_jitter_spreads_over_the_whole_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[float, float]] = []
+
+    def uniform(low: float, high: float) -> float:
+        asked.append((low, high))
+        return 1.5
+
+    monkeypatch.setattr("random.uniform", uniform)
+    assert Backoff(3).delay(2) == 1.5
+    assert asked == [(0, 6)]
+
+
+def test_a_factor_beyond_all_floats_gives_the_maximum() -> None:
+    assert Backoff(1.0, factor=1e9, maximum=60, jitter=False).delay(1000) == 60
+
+
+@pytest.mark.parametrize("number", [-1, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["base", "factor", "maximum"])
+def test_a_backoff_that_no_queue_can_keep_is_refused(name: str, number: float) -> None:
+    options: dict[str, Any] = {name: number}
+    with pytest.raises(HandlerDefinitionError, match=r"Backoff\(\) takes"):
+        Backoff(**options)
+
+
+def test_a_factor_below_one_is_refused() -> None:
+    with pytest.raises(HandlerDefinitionError, match=r"factor=0\.5"):
+        Backoff(factor=0.5)
+
+
+def test_a_backoff_shows_itself() -> None:
+    assert repr(STEADY) == "Backoff(3, factor=2.0, maximum=900.0, jitter=False)"
+
+
+def test_any_exception_is_retried_by_the_backoff_and_shown_by_its_type_only() -> None:
+    outcome = _outcome(RetryPolicy(backoff=STEADY), RuntimeError("SECRET"), deliveries=2)
+    assert (outcome.disposition, outcome.delay) == (Disposition.RETRY, 6)
+    assert outcome.reason == "RuntimeError"
+    assert isinstance(outcome.error, RuntimeError)
+
+
+def test_what_retry_asks_for_goes_over_the_backoff() -> None:
+    assert _outcome(RetryPolicy(backoff=STEADY), Retry("busy", after=0)).delay == 0
+    assert _outcome(RetryPolicy(backoff=STEADY), Retry("busy")).delay == 3
+
+
+def test_poison_is_dead_lettered_on_its_first_delivery() -> None:
+    outcome = _outcome(RetryPolicy(), BodyDecodeError("the body is not JSON"))
+    assert outcome.disposition is Disposition.DEAD_LETTER
+    assert outcome.reason == "poison: the body is not JSON"
+
+
+def test_poison_cannot_be_made_anything_else() -> None:
+    policy = RetryPolicy(reactions={Exception: Discard})
+    assert _outcome(policy, BodyDecodeError("x")).disposition is Disposition.DEAD_LETTER
+
+
+@pytest.mark.parametrize("error", [ValueError(), Retry("busy", after=60)])
+def test_a_retry_on_the_last_delivery_is_dead_lettered(error: Exception) -> None:
+    policy = RetryPolicy(max_deliveries=3)
+    assert _outcome(policy, error, deliveries=2).disposition is Disposition.RETRY
+    last = _outcome(policy, error, deliveries=3)
+    assert (last.disposition, last.delay) == (Disposition.DEAD_LETTER, None)
+    assert last.reason.startswith("failed on delivery 3 of 3: ")
+    assert _outcome(policy, error, deliveries=9).disposition is Disposition.DEAD_LETTER
+
+
+def test_discard_on_the_last_delivery_is_still_an_acknowledgement() -> None:
+    outcome = _outcome(RetryPolicy(max_deliveries=1), Discard("old"))
+    assert (outcome.disposition, outcome.reason) == (Disposition.ACK, "old")
+
+
+@pytest.mark.parametrize(
+    ("reaction", "disposition", "delay", "reason"),
+    [
+        (DeadLetter, "dead-letter", None, "KeyError"),
+        (DeadLetter("no such order"), "dead-letter", None, "no such order"),
+        (Discard, "ack", None, "KeyError"),
+        (Retry(after=5), "retry", 5, "KeyError"),
+        (Retry("wait", after=5), "retry", 5, "wait"),
+        (Retry, "retry", 3, "KeyError"),
+        (Backoff(7, jitter=False), "retry", 7, "KeyError"),
+    ],
+)
+def test_an_exception_class_can_mean_something_else(
+    reaction: Any, disposition: str, delay: float | None, reason: str
+) -> None:
+    policy = RetryPolicy(backoff=STEADY, reactions={LookupError: reaction})
+    error = KeyError("SECRET")
+    outcome = _outcome(policy, error)
+    assert (outcome.disposition, outcome.delay, outcome.reason) == (disposition, delay, reason)
+    assert outcome.error is error
+
+
+def test_the_nearest_class_counts_and_others_do_not() -> None:
+    policy = RetryPolicy(reactions={Exception: DeadLetter, KeyError: Discard, OSError: Retry})
+    assert _outcome(policy, KeyError()).disposition is Disposition.ACK
+    assert _outcome(policy, IndexError()).disposition is Disposition.DEAD_LETTER
+    assert _outcome(policy, SystemExit()).disposition is Disposition.RETRY
+
+
+def test_a_signal_that_is_raised_goes_over_the_table() -> None:
+    policy = RetryPolicy(reactions={Exception: Discard})
+    assert _outcome(policy, Retry("busy", after=1)).disposition is Disposition.RETRY
+
+
+@pytest.mark.parametrize(
+    ("reactions", "sentence"),
+    [
+        ({"ValueError": Retry}, "maps exception classes, not 'ValueError'"),
+        ({int: Retry}, "maps exception classes, not <class 'int'>"),
+        ({ValueError: "retry"}, r"on_error\[ValueError\] takes Retry"),
+        ({ValueError: ValueError}, r"on_error\[ValueError\] takes Retry"),
+    ],
+)
+def test_a_table_that_cannot_work_is_refused(reactions: Any, sentence: str) -> None:
+    with pytest.raises(HandlerDefinitionError, match=sentence):
+        RetryPolicy(reactions=reactions)
