@@ -68,11 +68,13 @@ fmt: .venv/.installed ## Format the code and mend what the linter can
 .PHONY: docs
 docs: .venv/.installed ## Build the documentation into site/, warnings as errors
 	$(BIN)/python scripts/settings_page.py --check
+	$(BIN)/python scripts/guarantees_page.py --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .PHONY: generate
 generate: .venv/.installed ## Write the pages that are generated from code
 	$(BIN)/python scripts/settings_page.py
+	$(BIN)/python scripts/guarantees_page.py
 
 .PHONY: docs-serve
 docs-serve: .venv/.installed ## Serve the documentation while it is being written
