@@ -68,7 +68,9 @@ def _model_decoder(body_type: Any) -> Decoder:
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(body_type)
     except PydanticUserError as error:
-        raise TypeError(f"pydantic cannot decode a body into {_shown(body_type)}") from error
+        # Its first line tells a user of Python 3.11 that a TypedDict has to be typing_extensions'.
+        why = str(error).partition("\n")[0]
+        raise TypeError(f"pydantic cannot decode a body into {_shown(body_type)}: {why}") from error
     if not adapter.pydantic_complete:  # it would fail on each message instead
         raise TypeError(
             f"{_shown(body_type)} names a type that is not defined: define it before the handler"

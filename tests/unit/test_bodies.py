@@ -2,10 +2,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
+from typing_extensions import TypedDict  # pydantic takes typing's from Python 3.12 on
 
 from queue_runtime.bodies import body_decoder
 from queue_runtime.errors import BodyDecodeError
@@ -165,7 +166,7 @@ def test_a_validator_that_breaks_is_not_taken_for_poison() -> None:
 
 @pytest.mark.parametrize("body_type", [memoryview, type("Plain", (), {}), list[memoryview]])
 def test_a_type_that_json_cannot_hold_is_refused_at_once(body_type: Any) -> None:
-    with pytest.raises(TypeError, match="pydantic cannot decode a body into"):
+    with pytest.raises(TypeError, match=r"cannot decode a body into .+: Unable to generate"):
         body_decoder(body_type)
 
 

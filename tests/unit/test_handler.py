@@ -3,10 +3,12 @@ import functools
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import queue_runtime
 from queue_runtime import Backoff, Batch, HandlerDefinitionError, Message, Retry, queue_handler
 from queue_runtime.handler import Handler
 from queue_runtime.testing import lambda_context, sqs_event
@@ -212,7 +214,7 @@ def test_one_sync_dict_invoke_imports_nothing_heavy(on_lambda: bool, tmp_path: A
         text=True,
         timeout=60,
         cwd=tmp_path,
-        env={"PATH": "", **environment},
+        env={"PYTHONPATH": str(Path(queue_runtime.__file__).parent.parent), **environment},
         check=False,
     )
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
