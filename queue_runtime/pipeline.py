@@ -20,7 +20,7 @@ logger = getLogger(__name__)
 ResultT = TypeVar("ResultT")
 
 Messages: TypeAlias = Sequence[Message[Any]]
-Process: TypeAlias = Callable[[Messages], Awaitable[Sequence[Outcome]]]
+Process: TypeAlias = Callable[[Messages], Coroutine[Any, Any, Sequence[Outcome]]]
 
 
 class DeliveryMiddleware(Protocol):
@@ -78,7 +78,9 @@ class Pipeline:
         self._unwrap = _opener(definition.envelope)
         self.run: Callable[[Message[Any]], Awaitable[Outcome]] = self._build_run()
 
-    async def deliver(self, messages: Messages, dispatch: Process) -> Sequence[Outcome]:
+    def deliver(
+        self, messages: Messages, dispatch: Process
+    ) -> Coroutine[Any, Any, Sequence[Outcome]]:
         """Answer for all messages of one delivery, through `dispatch`, which runs them.
 
         A message whose envelope cannot be opened is poison, but is passed on all the same: on an
@@ -88,9 +90,7 @@ class Pipeline:
             for message in messages:
                 self._open(self._unwrap, message)
         middleware = self.definition.delivery_middleware
-        if not middleware:
-            return await dispatch(messages)
-        return await _through(middleware, messages, dispatch)
+        return _through(middleware, messages, dispatch) if middleware else dispatch(messages)
 
     async def run_batch(self, messages: Messages) -> list[Outcome]:
         """Answer for many messages by one call of a batch handler, or by none if all are poison."""

@@ -186,9 +186,9 @@ class LambdaHost:
         definition, run = self.definition, self.pipeline.run
         order = Order(self._dead_letter_now(queue)) if queue.ordered else None
 
-        async def dispatch(messages: Messages) -> Sequence[Outcome]:
+        def dispatch(messages: Messages) -> Coroutine[Any, Any, Sequence[Outcome]]:
             if definition.shape is Shape.BATCH:
-                return await as_one(
+                return as_one(
                     messages,
                     self.pipeline.run_batch,
                     deadline,
@@ -196,8 +196,8 @@ class LambdaHost:
                     order=order,
                 )
             if not definition.is_async:
-                return await in_turn(messages, run, deadline, order)
-            return await at_once(
+                return in_turn(messages, run, deadline, order)
+            return at_once(
                 messages, run, deadline, concurrency=self.settings.concurrency, order=order
             )
 
