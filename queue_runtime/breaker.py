@@ -12,6 +12,7 @@ from queue_runtime.outcome import DeadLetter, Disposition
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from queue_runtime.config import Settings
     from queue_runtime.outcome import Outcome
 
 
@@ -44,6 +45,16 @@ class Breaker:
         self._in_a_row = 0
         self._opened_at: float | None = None
         self._lock = Lock()
+
+    @classmethod
+    def of(cls, settings: Settings, clock: Callable[[], float] = monotonic) -> Breaker:
+        """Make the breaker that an operator asked for."""
+        return cls(
+            settings.breaker_failures,
+            seconds=settings.breaker_seconds,
+            successes=settings.breaker_successes,
+            clock=clock,
+        )
 
     def wait(self) -> float:
         """Seconds until a message may be tried; 0 where one may now."""

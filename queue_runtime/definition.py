@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from types import FunctionType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
 from queue_runtime.bodies import body_decoder
 from queue_runtime.errors import HandlerDefinitionError
@@ -32,6 +32,14 @@ class Shape(Enum):
     BODY = "T"
     MESSAGE = "Message[T]"
     BATCH = "Batch[T]"
+
+
+class Handles(Protocol):
+    """Whatever has a definition: the decorated function, or a test's own."""
+
+    @property
+    def definition(self) -> HandlerDefinition:
+        """What the function takes and what its author said."""
 
 
 class HandlerDefinition:

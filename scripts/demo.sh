@@ -33,3 +33,9 @@ show take_order standard orders-dlq
 show take_order fifo orders-dlq.fifo
 show take_order poison orders-dlq
 show take_order_from_sns sns orders-dlq
+
+echo
+echo "The same handler as an Azure Function, over Service Bus messages:"
+echo
+run invoke --azure functions.orders:take_order functions/events/azure/messages.json \
+    2>"$work/log" || { cat "$work/log" >&2; exit 1; }

@@ -18,7 +18,7 @@ from queue_runtime.testing import sqs_record
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from queue_runtime.hosts.aws_lambda import Handles
+    from queue_runtime.definition import Handles
     from queue_runtime.message import Message
     from queue_runtime.outcome import Outcome
 

@@ -1,4 +1,4 @@
-"""`queue-runtime invoke`: the Lambda host over an event file, with no cloud behind it."""
+"""`queue-runtime invoke`: a serverless host over an event file, with no cloud behind it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from queue_runtime.handler import Handler
     from queue_runtime.message import Message
     from queue_runtime.outcome import Outcome
 
@@ -24,7 +25,17 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("target", help="the handler, such as functions.orders:take_order")
-    parser.add_argument("event", type=Path, help="a JSON file: an SQS event as Lambda gives it")
+    parser.add_argument(
+        "event", type=Path, help="a JSON file: an SQS event as Lambda gives it, or see --azure"
+    )
+    parser.add_argument(
+        "--azure",
+        action="store_true",
+        help="the file is a list of Service Bus messages: run the Azure Functions host over it",
+    )
+    parser.add_argument(
+        "--sessions", action="store_true", help="with --azure: as if from a queue with sessions"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument(
         "--seconds", type=float, default=30.0, help="time that the invocation has (30)"
@@ -37,6 +48,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the handler for real; what it would do to the queue is shown and not done."""
     handler = find_handler(options.target)
+    return _on_azure(handler, options) if options.azure else _on_lambda(handler, options)
+
+
+def _on_azure(handler: Handler[Any, Any], options: argparse.Namespace) -> int:
+    from queue_runtime.testing.azure import azure_fates, read_azure_messages
+
+    messages = read_azure_messages(options.event)
+    seen = azure_fates(handler, messages, sessions=options.sessions, seconds=options.seconds)
+    _show(options, seen, {}, fates.summary([outcome for _, outcome in seen]))
+    return 0
+
+
+def _on_lambda(handler: Handler[Any, Any], options: argparse.Namespace) -> int:
     event = _read(options.event)
     seen: list[tuple[Message[Any], Outcome]] = []
     settings = load_settings(
@@ -49,14 +73,23 @@ def run(options: argparse.Namespace) -> int:
         observe=lambda messages, outcomes: seen.extend(zip(messages, outcomes, strict=True)),
     )
     reply = host(event, lambda_context(seconds=options.seconds))
-    outcomes = [outcome for _, outcome in seen]
+    summary = fates.summary([outcome for _, outcome in seen])
+    _show(options, seen, {"reply": reply}, f"{summary}; Lambda is told: {json.dumps(reply)}")
+    return 0
+
+
+def _show(
+    options: argparse.Namespace,
+    seen: Sequence[tuple[Message[Any], Outcome]],
+    more: dict[str, Any],
+    summary: str,
+) -> None:
     if options.json:
         messages = [fates.record(message, outcome) for message, outcome in seen]
-        output.line(json.dumps({"messages": messages, "reply": reply}, indent=2))
-        return 0
+        output.line(json.dumps({"messages": messages, **more}, indent=2))
+        return
     output.table(str(options.event), fates.COLUMNS, [fates.row(*pair) for pair in seen])
-    output.line(f"  {fates.summary(outcomes)}; Lambda is told: {json.dumps(reply)}")
-    return 0
+    output.line(f"  {summary}")
 
 
 def _read(path: Path) -> Any:

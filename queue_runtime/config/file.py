@@ -77,7 +77,7 @@ def _toml(path: str, text: str) -> Any:
 
 def _yaml(path: str, text: str) -> Any:
     try:
-        import yaml  # type: ignore[import-untyped]  # one call does not earn a stub package
+        import yaml
     except ImportError:
         raise MissingExtraError(f"the configuration file {path}", "yaml") from None
     try:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from queue_runtime.breaker import Breaker
     from queue_runtime.clouds.aws import QueueArn
     from queue_runtime.config import Settings
-    from queue_runtime.definition import HandlerDefinition
+    from queue_runtime.definition import Handles
     from queue_runtime.dispatch import DeadLetterNow
     from queue_runtime.pipeline import Messages, Process
     from queue_runtime.transports.sqs_source import Clients, SqsSource
@@ -54,14 +54,6 @@ class LambdaReply(TypedDict):
     """The answer to an SQS event source with ReportBatchItemFailures."""
 
     batchItemFailures: list[ItemFailure]
-
-
-class Handles(Protocol):
-    """Whatever has a definition: the decorated function, or a test's own."""
-
-    @property
-    def definition(self) -> HandlerDefinition:
-        """What the function takes and what its author said."""
 
 
 class LambdaHost:
@@ -148,13 +140,7 @@ class LambdaHost:
     def _new_breaker(self) -> Breaker:
         from queue_runtime.breaker import Breaker
 
-        settings = self.settings
-        return Breaker(
-            settings.breaker_failures,
-            seconds=settings.breaker_seconds,
-            successes=settings.breaker_successes,
-            clock=self._clock,
-        )
+        return Breaker.of(self.settings, self._clock)
 
     def _queue(self, arn: str) -> QueueArn:
         queue = self._queues.get(arn)

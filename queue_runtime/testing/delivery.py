@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from queue_runtime.config import load_settings
-from queue_runtime.definition import HandlerDefinition, Shape
+from queue_runtime.definition import Shape
 from queue_runtime.message import Message
 from queue_runtime.pipeline import Pipeline, run_blocking
 from queue_runtime.testing.events import body_text
@@ -14,16 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from queue_runtime.config import Settings
+    from queue_runtime.definition import Handles
     from queue_runtime.outcome import Outcome
     from queue_runtime.pipeline import Messages
-
-
-class Handles(Protocol):
-    """Whatever has a definition: the decorated function."""
-
-    @property
-    def definition(self) -> HandlerDefinition:
-        """What the function takes and what its author said."""
 
 
 def deliver(

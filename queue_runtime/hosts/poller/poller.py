@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from enum import Enum
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime import report
 from queue_runtime.breaker import Breaker
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from queue_runtime.config import Settings
-    from queue_runtime.definition import HandlerDefinition
+    from queue_runtime.definition import Handles
     from queue_runtime.errors import TransportError
     from queue_runtime.message import Message
     from queue_runtime.pipeline import Messages
@@ -81,14 +81,6 @@ class PollStats:
         return {name: getattr(self, name) for name in PollStats.__slots__}
 
 
-class Handles(Protocol):
-    """Whatever has a definition: the decorated function."""
-
-    @property
-    def definition(self) -> HandlerDefinition:
-        """What the function takes and what its author said."""
-
-
 class Poller:
     """Consumes one queue with one handler, each message at least once, until it is stopped.
 
@@ -117,11 +109,7 @@ class Poller:
             self.definition.refuse_order(transport.queue)
         self._transport = transport
         self._observe = observe
-        self._breaker = Breaker(
-            self.settings.breaker_failures,
-            seconds=self.settings.breaker_seconds,
-            successes=self.settings.breaker_successes,
-        )
+        self._breaker = Breaker.of(self.settings)
         self._held: dict[int, Entry] = {}
         self._deliveries: set[asyncio.Task[None]] = set()
         self._stopping = self._ending = False

@@ -1,0 +1,251 @@
+"""Runs a handler on what a Service Bus trigger delivers, and settles it message by message."""
+
+from __future__ import annotations
+
+import os
+from math import inf
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from queue_runtime import report
+from queue_runtime.clouds.azure_settlement import SettlementClient
+from queue_runtime.config import load_settings
+from queue_runtime.definition import Shape
+from queue_runtime.dispatch import Deadline, Order, as_one, at_once, in_turn
+from queue_runtime.errors import InvocationFailedError
+from queue_runtime.hosts.azure_functions.copies import DelayedCopies
+from queue_runtime.hosts.azure_functions.renewal import LockRenewal, lock_seconds_left
+from queue_runtime.hosts.azure_functions.settling import Settled, Settling
+from queue_runtime.message import Message
+from queue_runtime.outcome import Disposition
+from queue_runtime.pipeline import Pipeline, run_blocking
+from queue_runtime.transports.service_bus_delivery import DELIVERY, LOCKED, Delivery
+from queue_runtime.transports.service_bus_wire import SINGLE, FunctionWire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from queue_runtime.clouds.azure_settlement import Settles
+    from queue_runtime.config import Settings
+    from queue_runtime.definition import Handles
+    from queue_runtime.hosts.azure_functions.copies import Sends
+    from queue_runtime.outcome import Outcome
+    from queue_runtime.pipeline import Messages, Process
+
+# The reserve never takes more than this part of an invocation, or nothing would ever start.
+_LARGEST_RESERVE: Final = 0.25
+# A lock lasts five seconds at least; before that there is no need to look for its end.
+_SHORTEST_LOCK: Final = 5.0
+_LATE: Final = 2.0
+
+
+class Source(NamedTuple):
+    """What a trigger is bound to.
+
+    - `name`: of the queue, or `topic/subscription`.
+    - `connection`: the name of the app setting or group of settings.
+    """
+
+    name: str
+    connection: str
+    sessions: bool = False
+
+    @property
+    def is_queue(self) -> bool:
+        """Whether what is sent there is received here and nowhere else."""
+        return "/" not in self.name
+
+
+class FunctionsHost:
+    """What a trigger's function calls, with one message or with a batch.
+
+    Args:
+        handler: the decorated function.
+        source: what the trigger is bound to.
+        settings: None reads file and environment.
+        seconds: how long an invocation may take.
+        renew_locks: keep a batch's locks while the handler runs.
+        settlement: settles messages; None uses the host's own service.
+        make_sender: makes what sends delayed copies; None uses the SDK and the app's connection.
+        observe: told each message with its final outcome, in the order of the batch.
+    """
+
+    def __init__(
+        self,
+        handler: Handles,
+        source: Source,
+        *,
+        settings: Settings | None = None,
+        seconds: float = inf,
+        renew_locks: bool = False,
+        settlement: Settles | None = None,
+        make_sender: Callable[[], Sends] | None = None,
+        observe: Callable[[Sequence[Message[Any]], Sequence[Outcome]], None] | None = None,
+    ) -> None:
+        self.definition = handler.definition
+        self.source = source
+        self.settings = settings or load_settings(self.definition.settings)
+        self.pipeline = Pipeline(self.definition, self.definition.policy(self.settings))
+        self._seconds = seconds
+        self._renews = renew_locks
+        self._service: Settles = settlement or SettlementClient()
+        self._observe = observe
+        self._settling = Settling(
+            source.name,
+            self._service,
+            DelayedCopies(
+                source.name,
+                make_sender or self._make_sender,
+                always=self.settings.delayed_retries,
+                refused=why_no_copies(source),
+            ),
+            error_text=self.settings.error_text,
+        )
+
+    def run(self, native: Any) -> None:
+        """Process what came on a thread of the worker's.
+
+        Raises:
+            InvocationFailedError: the host has to give back whatever is not settled.
+        """
+        started = monotonic()
+        work = self._process(native, started)
+        if self.pipeline.blocking:
+            run_blocking(self.definition.name, work)
+            return
+        # A middleware waits for something: each invocation has a thread, so it gets a loop as well.
+        import asyncio
+
+        asyncio.run(work)
+
+    async def run_async(self, native: Any) -> None:
+        """Process what came on the worker's event loop.
+
+        Raises:
+            InvocationFailedError: the host has to give back whatever is not settled.
+        """
+        await self._process(native, monotonic())
+
+    async def _process(self, native: Any, started: float) -> None:
+        many = isinstance(native, list)
+        raws = native if many else [native]
+        if not raws:
+            return
+        wire = self._wire(raws, many)
+        queue = self.source.name
+        report.received(queue, len(raws))
+        messages: list[Message[Any]] = [Message(raw, wire, queue) for raw in raws]
+        renewal = self._renewal(messages) if many and self._renews else None
+        try:
+            dispatch = self._dispatch(self._deadline(started))
+            outcomes = await self.pipeline.deliver(messages, dispatch)
+        finally:
+            if renewal:
+                await self._off_loop(renewal.stop)
+        if many and not self._renews and monotonic() - started > _SHORTEST_LOCK:
+            self._warn_if_late(messages[0])
+        if many or outcomes[0].disposition is not Disposition.ACK:
+            settled = await self._off_loop(self._settle, messages, outcomes, wire, many)
+        else:  # the host completes it, so there is nothing to wait for
+            settled = Settled(list(outcomes))
+        report.settled(queue, messages, settled.outcomes)
+        if self._observe:
+            self._observe(messages, settled.outcomes)
+        if settled.failure:
+            raise InvocationFailedError(settled.failure)
+
+    def _wire(self, raws: Sequence[Any], many: bool) -> Any:
+        if isinstance(raws[0], Delivery):
+            return DELIVERY
+        if not hasattr(raws[0], "get_body"):
+            return LOCKED
+        return FunctionWire(len(raws), self._say_slid) if many else SINGLE
+
+    def _settle(
+        self, messages: Messages, outcomes: Sequence[Outcome], wire: Any, many: bool
+    ) -> Settled:
+        if not many:
+            return self._settling.one(messages[0], outcomes[0], wire)
+        if self.source.sessions:
+            return self._settling.session(messages, outcomes)
+        return self._settling.batch(messages, outcomes, wire)
+
+    def _dispatch(self, deadline: Deadline) -> Process:
+        definition, run = self.definition, self.pipeline.run
+        order = Order(self._dead_letter_now) if self.source.sessions else None
+
+        async def dispatch(messages: Messages) -> Sequence[Outcome]:
+            if definition.shape is Shape.BATCH:
+                return await as_one(
+                    messages,
+                    self.pipeline.run_batch,
+                    deadline,
+                    is_async=definition.is_async,
+                    order=order,
+                )
+            if not definition.is_async:
+                return await in_turn(messages, run, deadline, order)
+            return await at_once(
+                messages, run, deadline, concurrency=self.settings.concurrency, order=order
+            )
+
+        return dispatch
+
+    async def _dead_letter_now(self, message: Message[Any], outcome: Outcome) -> Outcome:
+        answer: Outcome = await self._off_loop(self._settling.dead_letter, message, outcome)
+        return answer
+
+    async def _off_loop(self, blocking: Callable[..., Any], *arguments: Any) -> Any:
+        """Call what waits for the host or the queue, where it holds nobody else up."""
+        if not self.definition.is_async:
+            return blocking(*arguments)
+        from asyncio import to_thread
+
+        return await to_thread(blocking, *arguments)
+
+    def _deadline(self, started: float) -> Deadline:
+        reserve = min(self.settings.reserve_seconds, self._seconds * _LARGEST_RESERVE)
+        return Deadline(started + self._seconds - reserve, reserve=reserve)
+
+    def _renewal(self, messages: Messages) -> LockRenewal:
+        return LockRenewal(messages, self._service, session=self.source.sessions)
+
+    def _warn_if_late(self, message: Message[Any]) -> None:
+        left = lock_seconds_left(message)
+        if left is not None and left < _LATE:
+            report.say_once(
+                self.source.name,
+                "lock_nearly_over",
+                f"a batch was done {left:.1f} s before its locks end: what is later is delivered "
+                "again; use register(max_batch=...) or register(renew_locks=True)",
+            )
+
+    def _say_slid(self, field: str) -> None:
+        report.say_once(
+            self.source.name,
+            f"slid_{field}",
+            f"in a batch some messages have no {field}, and the host does not say which: it is "
+            "left out for all; azurefunctions-extensions-base, once installed, gets messages whole",
+        )
+
+    def _make_sender(self) -> Sends:
+        from queue_runtime.clouds.azure import functions_connection, service_bus_client
+        from queue_runtime.transports.service_bus import ServiceBusSender
+
+        connection = functions_connection(self.source.connection, os.environ)
+        return ServiceBusSender(self.source.name, lambda: service_bus_client(connection))
+
+
+def why_no_copies(source: Source) -> str:
+    """Say why a source's messages cannot be delayed by a copy; empty where they can."""
+    if source.sessions:
+        return (
+            "retries are not delayed in sessions, where a copy would lose its place: the message "
+            "comes back at once"
+        )
+    if not source.is_queue:
+        return (
+            "retries are not delayed on subscriptions, where a copy would go to all of the topic: "
+            "the message comes back at once"
+        )
+    return ""

@@ -1,0 +1,136 @@
+"""Runs a handler on Service Bus messages described in JSON, as the Functions host would."""
+
+from __future__ import annotations
+
+import json
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
+
+from queue_runtime.config import load_settings
+from queue_runtime.definition import Shape
+from queue_runtime.errors import EventError, InvocationFailedError
+from queue_runtime.hosts.azure_functions.host import FunctionsHost, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from queue_runtime.clouds.azure_settlement import Call
+    from queue_runtime.config import Settings
+    from queue_runtime.definition import Handles
+    from queue_runtime.errors import TransportError
+    from queue_runtime.message import Message
+    from queue_runtime.outcome import Outcome
+    from queue_runtime.transports.base import OutgoingMessage, SendFailure
+
+_TEXTS: Final = ("message_id", "session_id", "correlation_id", "content_type", "subject")
+_KEYS: Final = ("body", "delivery_count", "application_properties", *_TEXTS)
+
+
+def azure_fates(
+    handler: Handles,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    queue: str | None = None,
+    sessions: bool = False,
+    settings: Settings | None = None,
+    seconds: float = inf,
+) -> list[tuple[Message[Any], Outcome]]:
+    """Give each message's outcome; what would be done to the queue is not done.
+
+    A message has `body` (text as it is, anything else as JSON) and, where wanted, `message_id`,
+    `session_id`, `correlation_id`, `content_type`, `subject`, `delivery_count` (1 on the first
+    delivery) and `application_properties`. A batch handler gets all of them at once.
+
+    Args:
+        handler: the decorated function, sync or async.
+        messages: as described.
+        queue: its name; None takes the decorator's or the operator's.
+        sessions: as if from a queue with sessions.
+        settings: None takes the decorator's word, file and environment.
+        seconds: the time that each invocation has.
+
+    Raises:
+        EventError: a message is not described like that.
+    """
+    known = settings or load_settings(handler.definition.settings)
+    natives = [_native(message, at) for at, message in enumerate(messages, start=1)]
+    fates: list[tuple[Message[Any], Outcome]] = []
+    host = FunctionsHost(
+        handler,
+        Source(queue or known.queue or "queue", "", sessions),
+        settings=known,
+        seconds=seconds,
+        settlement=_Settled(),
+        make_sender=_Sent,
+        observe=lambda some, outcomes: fates.extend(zip(some, outcomes, strict=True)),
+    )
+    for native in [natives] if handler.definition.shape is Shape.BATCH else natives:
+        _invoke(host, native)
+    return fates
+
+
+def read_azure_messages(path: Path) -> list[Mapping[str, Any]]:
+    """Read a file of messages: a list of them, or an object whose `messages` are that.
+
+    Raises:
+        EventError: it cannot be read, or is no such file.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise EventError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise EventError(f"{path} is not JSON: {error}") from None
+    messages = content.get("messages") if isinstance(content, dict) else content
+    if not isinstance(messages, list):
+        raise EventError(f"{path} has no list of messages")
+    return messages
+
+
+def _invoke(host: FunctionsHost, native: Any) -> None:
+    try:
+        if host.definition.is_async:
+            import asyncio
+
+            asyncio.run(host.run_async(native))
+        else:
+            host.run(native)
+    except InvocationFailedError:
+        pass  # how the host learns of a retry; the outcome is there all the same
+
+
+class FunctionMessageStub:
+    """What is read of an `azure.functions.ServiceBusMessage`, which has to be installed itself."""
+
+    def __init__(self, described: Mapping[str, Any], number: int) -> None:
+        body = described["body"]
+        self._body = (body if isinstance(body, str) else json.dumps(body)).encode()
+        self.application_properties = described.get("application_properties") or {}
+        self.delivery_count = described.get("delivery_count", 1)
+        self.sequence_number = number
+        self.lock_token = f"lock-{number}"
+        self.enqueued_time_utc = None
+        self.metadata: Mapping[str, Any] = {}
+        for name in _TEXTS:
+            setattr(self, name, described.get(name))
+
+    def get_body(self) -> bytes:
+        """Give the body."""
+        return self._body
+
+
+def _native(message: Any, number: int) -> FunctionMessageStub:
+    if not isinstance(message, dict) or "body" not in message or set(message) - set(_KEYS):
+        raise EventError(f"message {number} is no object with a body and, of these, {_KEYS[1:]}")
+    return FunctionMessageStub(message, number)
+
+
+class _Settled:
+    def call(self, calls: Sequence[Call]) -> list[TransportError | None]:
+        return [None] * len(calls)
+
+
+class _Sent:
+    def send_now(self, messages: Sequence[OutgoingMessage]) -> list[SendFailure]:
+        return []
