@@ -22,7 +22,7 @@ def fate(outcome: Outcome) -> str:
     if outcome.disposition is Disposition.ACK:
         return "completed" if outcome is ACK else "discarded"
     word = "returned unrun" if outcome.unrun else "retried"
-    return word if outcome.delay is None else f"{word} in {outcome.delay:.3g} s"
+    return word if outcome.delay is None else f"{word} in {round(outcome.delay, 2):g} s"
 
 
 def row(message: Message[Any], outcome: Outcome) -> tuple[str, ...]:

@@ -111,17 +111,18 @@ class Progress:
                 await asyncio.sleep(_REDRAW)
 
     def _table(self) -> Any:
+        # A column for each handler: a row of so many numbers would not fit a narrow terminal.
         from rich import box
         from rich.table import Table
 
         drawn = Table(box=box.SIMPLE_HEAD)
-        drawn.add_column("handler")
-        drawn.add_column("queue")
-        for number in (*_NUMBERS, "a second"):
-            drawn.add_column(number.replace("_", "-"), justify="right")
-        for job, poller in self._running:
-            numbers = poller.stats.as_dict()
-            rate = numbers["received"] / max(monotonic() - self._started, 0.001)
-            cells = [f"{numbers[name]:,}" for name in _NUMBERS]
-            drawn.add_row(job.target, job.url, *cells, f"{rate:,.0f}")
+        drawn.add_column("")
+        for job, _ in self._running:
+            drawn.add_column(f"{job.target}\n{job.url}", justify="right", overflow="fold")
+        seconds = max(monotonic() - self._started, 0.001)
+        stats = [poller.stats.as_dict() for _, poller in self._running]
+        for name in _NUMBERS:
+            drawn.add_row(name.replace("_", "-"), *(f"{numbers[name]:,}" for numbers in stats))
+        rates = (f"{numbers['received'] / seconds:,.0f}" for numbers in stats)
+        drawn.add_row("received a second", *rates)
         return drawn
