@@ -137,8 +137,10 @@ class _RuntimeApi(BaseHTTPRequestHandler):
 
 
 def _first_answer(folder: Path, handler: str) -> float:
-    api = type("Api", (_RuntimeApi,), {"answered": threading.Event()})
-    server = HTTPServer(("127.0.0.1", 0), api)
+    class Api(_RuntimeApi):
+        answered = threading.Event()
+
+    server = HTTPServer(("127.0.0.1", 0), Api)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     process = subprocess.Popen(
@@ -155,7 +157,7 @@ def _first_answer(folder: Path, handler: str) -> float:
         stdout=subprocess.DEVNULL,
     )
     try:
-        if not api.answered.wait(30):
+        if not Api.answered.wait(30):
             raise SystemExit(f"{handler} did not answer in 30 s")
         return _cpu_milliseconds(process.pid)
     finally:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from decimal import Decimal  # noqa: TC003 - pydantic reads the annotation
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.batch import (
@@ -65,7 +66,7 @@ def figures() -> Iterator[Figure]:
         event = sqs_event(*[BODY] * records, attributes=ATTRIBUTES)
         yield paired(
             f"sync no-op, {records:,} records / Powertools BatchProcessor",
-            lambda event=event: no_op(event, None),
+            partial(no_op, event, None),
             _powertools(event, lambda record: None),
             per_call=records,
             limit=limit,
@@ -74,7 +75,7 @@ def figures() -> Iterator[Figure]:
         event = sqs_event(*[BODY] * records, attributes=ATTRIBUTES)
         yield paired(
             f"pydantic body, {records:,} records / Powertools with SqsRecordModel",
-            lambda event=event: typed(event, None),
+            partial(typed, event, None),
             _powertools(event, lambda record: None, model=OrderRecord),
             per_call=records,
             limit=0.5,
@@ -83,7 +84,7 @@ def figures() -> Iterator[Figure]:
         event = sqs_event(*[BODY] * records, attributes=ATTRIBUTES)
         yield paired(
             f"async no-op, concurrency 10, {records:,} records / AsyncBatchProcessor",
-            lambda event=event: async_no_op(event, None),
+            partial(async_no_op, event, None),
             _async_powertools(event),
             per_call=records,
             limit=0.5,

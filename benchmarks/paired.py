@@ -56,7 +56,7 @@ def paired(
     One call of each in turn: a function that is invoked never runs hot in a loop either.
     """
     ours(), theirs()
-    pairs = []
+    pairs: list[tuple[float, float]] = []
     ends = perf_counter() + seconds
     while perf_counter() < ends or len(pairs) < 5:
         took = seconds_each(ours, 1), seconds_each(theirs, 1)

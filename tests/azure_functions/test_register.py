@@ -152,8 +152,9 @@ def test_a_second_function_of_the_same_name_is_refused(app: func.FunctionApp) ->
 def test_options_that_would_be_ignored_are_refused_with_the_reason(
     app: func.FunctionApp, option: str, why: str
 ) -> None:
+    options: dict[str, Any] = {option: "x"}
     with pytest.raises(HandlerDefinitionError, match=f"does not take {option}: .*{why}"):
-        register(app, take, connection="SB", **{option: "x"})
+        register(app, take, connection="SB", **options)
     assert bindings(app) == {}
 
 
@@ -180,7 +181,7 @@ def test_a_batch_of_a_session_has_to_be_asked_for(app: func.FunctionApp) -> None
     ],
 )
 def test_where_the_messages_come_from(
-    app: func.FunctionApp, given: dict[str, str], names: tuple[str | None, ...]
+    app: func.FunctionApp, given: dict[str, Any], names: tuple[str | None, ...]
 ) -> None:
     register(app, take, connection="SB", **given)
     (found,) = bindings(app).values()
@@ -197,7 +198,7 @@ def test_where_the_messages_come_from(
         {"queue": "servicebus://ns"},
     ],
 )
-def test_what_names_no_queue_is_refused(app: func.FunctionApp, given: dict[str, str]) -> None:
+def test_what_names_no_queue_is_refused(app: func.FunctionApp, given: dict[str, Any]) -> None:
     with pytest.raises(HandlerDefinitionError, match=r"queue=|no Service Bus queue"):
         register(app, take, connection="SB", **given)
 
