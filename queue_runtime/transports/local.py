@@ -95,7 +95,7 @@ class LocalTransport:
                     partial(self._take, limit), undo=self._queue.give_back
                 )
                 left = deadline - time.monotonic()
-                if messages or left <= 0 or self._closing:
+                if messages or left <= 0:
                     return messages
                 await arrival.wait(min(left, LOOK_EVERY_SECONDS))
             finally:

@@ -20,15 +20,19 @@ VERSION: Final = 1
 QUEUE: Final = 0
 DEAD_LETTERS: Final = 1
 
+# The token of a message that is not locked. It has a token's size, since a row that grew when it is
+# locked would make its page split.
+FREE: Final = -(2**62)
+
 # `due` is the time from which a message may be received: that of its send, of its delay's end, or,
-# where there is a `token`, of its lock's end. Times are the wall clock's, since processes share
+# where `token` is not FREE, of its lock's end. Times are the wall clock's, since processes share
 # them. `sent` has an index for the retention and for the oldest message's age.
 _TABLES: Final = (
-    """CREATE TABLE message (
+    f"""CREATE TABLE message (
         seq INTEGER PRIMARY KEY,
         shelf INTEGER NOT NULL,
         due REAL NOT NULL,
-        token INTEGER,
+        token INTEGER NOT NULL DEFAULT ({FREE}),
         receives INTEGER NOT NULL DEFAULT 0,
         sent REAL NOT NULL,
         id TEXT NOT NULL,
@@ -52,8 +56,8 @@ _TABLES: Final = (
 # any message of the group is locked: `REFRESH` is the one place that says so.
 _TABLES_OF_ORDERED: Final = (
     "CREATE INDEX message_group_order ON message (shelf, group_id)",
-    """CREATE INDEX message_group_lock ON message (shelf, group_id, due)
-        WHERE token IS NOT NULL""",
+    f"""CREATE INDEX message_group_lock ON message (shelf, group_id, due)
+        WHERE token <> {FREE}""",
     """CREATE TABLE message_group (
         shelf INTEGER NOT NULL,
         name TEXT NOT NULL,
@@ -84,7 +88,7 @@ NEXT_OF_GROUP: Final = (
 )
 EXPIRED: Final = (
     f"SELECT {_COLUMNS} FROM message WHERE shelf = :shelf AND sent <= :before "
-    "AND (token IS NULL OR due <= :now) ORDER BY sent LIMIT :limit"
+    f"AND (token = {FREE} OR due <= :now) ORDER BY sent LIMIT :limit"
 )
 LOCK: Final = (
     f"UPDATE message SET due = :until, token = :token, receives = receives + 1 WHERE seq {_LISTED}"
@@ -97,13 +101,13 @@ HELD: Final = (
 EXTEND: Final = f"UPDATE message SET due = :until WHERE seq {_LISTED}"
 # A receive that reached nobody is no delivery.
 GIVE_BACK: Final = (
-    f"UPDATE message SET due = :now, token = NULL, receives = receives - 1 WHERE seq {_LISTED}"
+    f"UPDATE message SET due = :now, token = {FREE}, receives = receives - 1 WHERE seq {_LISTED}"
 )
-RETRY: Final = "UPDATE message SET due = ?, token = NULL WHERE seq = ?"
+RETRY: Final = f"UPDATE message SET due = ?, token = {FREE} WHERE seq = ?"
 DELETE: Final = f"DELETE FROM message WHERE seq {_LISTED}"
 PUT_ASIDE: Final = (
-    f"UPDATE message SET shelf = {DEAD_LETTERS}, due = ?, token = NULL, receives = 0, facts = ? "
-    "WHERE seq = ?"
+    f"UPDATE message SET shelf = {DEAD_LETTERS}, due = ?, token = {FREE}, receives = 0, "
+    "facts = ? WHERE seq = ?"
 )
 SEND: Final = (
     "INSERT INTO message "
@@ -117,20 +121,21 @@ LOCK_GROUPS: Final = (
     f"UPDATE message_group SET due = :until WHERE shelf = :shelf AND name {_LISTED}"
 )
 DROP_GROUPS: Final = f"DELETE FROM message_group WHERE shelf = :shelf AND name {_LISTED}"
-REFRESH_GROUPS: Final = """
+REFRESH_GROUPS: Final = f"""
     INSERT INTO message_group
     SELECT :shelf, name, max(first, coalesce(locked, first)) FROM (
         SELECT value AS name,
             (SELECT due FROM message INDEXED BY message_group_order
                 WHERE shelf = :shelf AND group_id = value ORDER BY seq LIMIT 1) AS first,
             (SELECT max(due) FROM message
-                WHERE shelf = :shelf AND group_id = value AND token IS NOT NULL) AS locked
+                WHERE shelf = :shelf AND group_id = value AND token <> {FREE}) AS locked
         FROM (SELECT DISTINCT value FROM json_each(:listed))
     ) WHERE first IS NOT NULL
 """
 COUNT_VISIBLE: Final = "SELECT count(*) FROM message WHERE shelf = :shelf AND due <= :now"
 COUNT_WAITING: Final = (
-    "SELECT count(token), count(*) - count(token) FROM message WHERE shelf = :shelf AND due > :now"
+    f"SELECT count(*) FILTER (WHERE token <> {FREE}), count(*) FILTER (WHERE token = {FREE}) "
+    "FROM message WHERE shelf = :shelf AND due > :now"
 )
 COUNT_ALL: Final = "SELECT count(*) FROM message WHERE shelf = :shelf"
 OLDEST: Final = "SELECT min(sent) FROM message WHERE shelf = :shelf"

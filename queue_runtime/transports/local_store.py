@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-PAGES_OF_LOG: Final = 4_000  # of 4 KiB each
-
-
 class Store:
     """A connection, the lock that transactions take, and those who wait for messages.
 
@@ -144,8 +141,6 @@ def _use_write_ahead_log(db: sqlite3.Connection) -> None:
                 raise
             sleep(0.005)
     db.execute("PRAGMA synchronous = NORMAL")
-    # At SQLite's own 1,000 pages, a third of the time would go into syncs.
-    db.execute(f"PRAGMA wal_autocheckpoint = {PAGES_OF_LOG}")
 
 
 _memory_lock: Final = RLock()

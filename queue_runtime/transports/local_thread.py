@@ -50,8 +50,6 @@ class _Job(Generic[ResultT]):
 
     def abandon(self) -> Callable[[], None] | None:
         """Say that nobody waits any more; gives what the thread has still to do about it."""
-        if self.answer.done() and not self.answer.cancelled():
-            self.answer.exception()  # else asyncio reports an error that nobody can have seen
         with self._lock:
             self._abandoned = True
             if not self._done or self._undo is None:

@@ -244,7 +244,7 @@ def test_send_wakes_a_waiting_receive_sooner_than_it_would_look(
     async def scenario() -> None:
         url = f"local://woken{options}"
         async with opened(url, tmp_path) as queue, opened(url, tmp_path) as sender:
-            waiting = asyncio.create_task(take(queue, 1))
+            waiting = asyncio.ensure_future(queue.receive(1, 600))
             await until(lambda: has_looked(queue))
             await send(sender, OutgoingMessage("{}"))
             (message,) = await waiting
@@ -272,6 +272,21 @@ def test_retry_and_released_group_wake_a_waiting_receive(
                 await until(lambda: has_looked(queue))
                 await queue.settle([(first, outcome)])
                 (first,) = await waiting
+
+    asyncio.run(scenario())
+
+
+def test_close_ends_a_waiting_receive_at_once_and_with_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("queue_runtime.transports.local.LOOK_EVERY_SECONDS", 600)
+
+    async def scenario() -> None:
+        async with opened("local://q", tmp_path) as queue:
+            waiting = asyncio.ensure_future(queue.receive(1, 600))
+            await until(lambda: has_looked(queue))
+            await queue.aclose()
+            assert await waiting == []
 
     asyncio.run(scenario())
 
@@ -330,6 +345,24 @@ def test_locked_later_message_holds_its_group_though_the_first_was_given_back(
             await queue.settle([(first, retry(0))])
             await expect_none(queue)
             await queue.settle([(second, retry(0))])
+            assert [m.body for m in await queue.receive(2, 0)] == [b"a1", b"a2"]
+
+    asyncio.run(scenario())
+
+
+def test_renewed_later_message_holds_its_group_though_the_lock_of_the_first_has_ended(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        clock = MovableClock()
+        async with opened("local://q.fifo", tmp_path, clock, lock_seconds=30) as queue:
+            await send(queue, *in_group("a", "a1", "a2"))
+            _, second = await queue.receive(2, 0)
+            clock.move(20)
+            assert not await queue.renew([second])
+            clock.move(15)
+            await expect_none(queue)
+            clock.move(20)
             assert [m.body for m in await queue.receive(2, 0)] == [b"a1", b"a2"]
 
     asyncio.run(scenario())
@@ -436,6 +469,19 @@ def test_dead_letter_cannot_be_put_aside_again_and_stays_locked(tmp_path: Path) 
             (failure,) = await aside.settle([(entry, dead_letter("again"))])
             assert "is in the dead-letter queue" in str(failure.error)
             assert entry.id in str(failure.error)
+            assert not await aside.settle([(entry, ACK)])
+
+    asyncio.run(scenario())
+
+
+def test_receipt_of_a_dead_letter_is_good_for_the_dead_letters_only(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        url = "local://q"
+        async with opened(url, tmp_path) as queue, opened(f"{url}/dead-letter", tmp_path) as aside:
+            await send(aside, OutgoingMessage("{}"))
+            (entry,) = await take(aside, 1)
+            (failure,) = await queue.settle([(entry, ACK)])
+            assert failure.message is entry
             assert not await aside.settle([(entry, ACK)])
 
     asyncio.run(scenario())

@@ -123,6 +123,17 @@ def test_new_file_that_another_process_keeps_locked(
         assert "kept it locked" in str(refusal(tmp_path))
 
 
+def test_new_file_that_another_process_is_just_making_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "orders.sqlite3")) as rival:
+        rival.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(local_store, "BUSY_SECONDS", 0.02)
+        monkeypatch.setattr(local_store, "monotonic", lambda: 0.0)
+        monkeypatch.setattr(local_store, "sleep", lambda _: rival.rollback())
+        make_queue(tmp_path)
+
+
 def test_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "orders.sqlite3").write_bytes(b"not a database" * 100)
     error = refusal(tmp_path)

@@ -108,27 +108,6 @@ def test_result_that_has_arrived_but_was_not_taken_is_undone() -> None:
     run(scenario)
 
 
-def test_error_for_a_caller_that_went_away_is_not_reported_by_asyncio() -> None:
-    reported: list[object] = []
-
-    async def scenario(thread: DatabaseThread) -> None:
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: reported.append(context))
-        ended = Event()
-        call = asyncio.create_task(thread.run(lambda: 1 // 0))
-        await asyncio.sleep(0)
-        barrier = asyncio.create_task(thread.run(ended.set))
-        await asyncio.sleep(0)
-        assert ended.wait(30)
-        loop.call_soon(call.cancel)
-        await asyncio.wait([call])
-        await barrier
-        del call
-
-    run(scenario)
-    assert reported == []
-
-
 def test_result_for_a_loop_that_was_closed_is_undone() -> None:
     gate = Gate()
     undone: list[str] = []
