@@ -70,11 +70,11 @@ class DeliveryTests(Rig):
     async def test_entry_that_cannot_be_sent_is_told_by_its_position(self) -> None:
         queue = await self.new()
         good = OutgoingMessage("good")
-        bad = OutgoingMessage("bad", {"thing": object()})
+        bad = OutgoingMessage("unsendable", {"thing": object()})
         (failure,) = await queue.send([good, bad, good])
         assert failure.position == 1
         assert isinstance(failure.error, TransportError)
-        assert "bad" not in str(failure.error)
+        assert "unsendable" not in str(failure.error)
         assert [message.body for message in await take(queue, 2)] == [b"good", b"good"]
         await expect_none(queue)
 
