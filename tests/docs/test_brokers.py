@@ -29,7 +29,7 @@ def test_a_throttled_send_is_tried_again(sqs_broker: SqsBroker) -> None:
     "ignore::ResourceWarning"
 )  # the SDK leaves a socket where a send failed
 def test_the_service_bus_page() -> None:
-    # --8<-- [start]
+    # --8<-- [start:bus]
     with ServiceBusBroker() as broker:
         broker.create_queue("orders", lock_duration=30, max_delivery_count=5)
         client = ServiceBusClient.from_connection_string(broker.connection_string)
@@ -40,4 +40,4 @@ def test_the_service_bus_page() -> None:
         broker.advance(31)  # locks expire, schedules fall due, now
         assert len(broker.messages("orders")) == 2  # what is in the queue, in any state
         broker.wait_for(Kind.ENQUEUED, entity="orders", count=2)
-    # --8<-- [end]
+    # --8<-- [end:bus]
