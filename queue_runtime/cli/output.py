@@ -15,8 +15,9 @@ _STYLES = {"completed": "green", "discarded": "cyan", "retried": "yellow", "dead
 
 
 def line(text: str = "") -> None:
-    """Print one line to stdout, whole."""
+    """Print one line to stdout, whole and at once: whoever reads a pipe waits for it."""
     sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def json_line(value: Mapping[str, Any]) -> None:
