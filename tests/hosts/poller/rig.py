@@ -55,6 +55,8 @@ class ScriptedQueue:
         self.settle_gate: asyncio.Event | None = None
         self.cancelled_receives = 0
         self.redeliver = False
+        self.behind: deque[Message[Any]] = deque()
+        self.stopped_groups: set[str | None] = set()
 
     async def receive(self, limit: int, wait: float) -> Sequence[Message[Any]]:
         self.limits.append(limit)
@@ -66,6 +68,7 @@ class ScriptedQueue:
             if not self.waiting:
                 await asyncio.sleep(min(wait, 0.02))
             await asyncio.sleep(0)
+            self._hold_groups()
             return [self._lock() for _ in range(min(limit, len(self.waiting)))]
         except asyncio.CancelledError:
             self.cancelled_receives += 1
@@ -87,6 +90,8 @@ class ScriptedQueue:
                 continue
             self.held.pop(id(message), None)
             self.settled.append((message.id, outcome))
+            if self.ordered and outcome.disposition is Disposition.RETRY:
+                self.stopped_groups.add(message.group_id)
             if self.redeliver and outcome.disposition is Disposition.RETRY:
                 self._again(message)
         return failures
@@ -107,6 +112,7 @@ class ScriptedQueue:
         raise NotImplementedError
 
     async def depth(self) -> Depth:
+        self._hold_groups()
         return Depth(len(self.waiting), len(self.held), 0)
 
     async def aclose(self) -> None:
@@ -115,6 +121,15 @@ class ScriptedQueue:
     def fates(self) -> dict[str, str]:
         """Give the last disposition of each message."""
         return {name: str(outcome.disposition) for name, outcome in self.settled}
+
+    def _hold_groups(self) -> None:
+        """Keep back what an ordered queue would: groups that are held, or wait for a retry."""
+        if not self.ordered:
+            return
+        closed = {message.group_id for message in self.held.values()} | self.stopped_groups
+        everything = [*self.behind, *self.waiting]
+        self.behind = deque(message for message in everything if message.group_id in closed)
+        self.waiting = deque(message for message in everything if message.group_id not in closed)
 
     def _lock(self) -> Message[Any]:
         message = self.waiting.popleft()
