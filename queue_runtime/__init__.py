@@ -23,6 +23,7 @@ from queue_runtime.retry import Backoff
 
 if TYPE_CHECKING:
     from queue_runtime.hosts.azure_functions import register
+    from queue_runtime.middleware.idempotency_options import Idempotency
 
 __all__ = [
     "AccessDeniedError",
@@ -35,6 +36,7 @@ __all__ = [
     "EventError",
     "Handler",
     "HandlerDefinitionError",
+    "Idempotency",
     "InvocationFailedError",
     "LockLostError",
     "Message",
@@ -57,4 +59,8 @@ def __getattr__(name: str) -> Any:
         from queue_runtime.hosts.azure_functions import register
 
         return register
+    if name == "Idempotency":
+        from queue_runtime.middleware.idempotency_options import Idempotency
+
+        return Idempotency
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,7 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from queue_runtime import instruments
 from queue_runtime.errors import BodyDecodeError
 from queue_runtime.outcome import DeadLetter, Disposition
 
@@ -16,21 +17,36 @@ if TYPE_CHECKING:
     from queue_runtime.outcome import Outcome
 
 
+_CLOSED, _ON_TRIAL, _OPEN = 0, 1, 2
+
+
 class Breaker:
     """Opens after `failures` in a row; after `seconds` lets one message try; closes after
     `successes` of such tries in a row, and opens again at the first that fails.
 
     A retry counts as a failure, whoever asked for it. Poison, a handler's own DeadLetter and
-    messages that did not run say nothing about the handler's health.
+    messages that did not run say nothing about the handler's health; nor do, while it is open, the
+    messages that had started before.
 
     Args:
         failures: how many in a row open it; 0 leaves it closed for ever.
         seconds: how long it stays open.
         successes: how many trials in a row close it.
         clock: seconds that only grow.
+
+    `queue` is the queue whose metric tells the breaker's state.
     """
 
-    __slots__ = ("_clock", "_failures", "_in_a_row", "_lock", "_opened_at", "_successes", "seconds")
+    __slots__ = (
+        "_clock",
+        "_failures",
+        "_in_a_row",
+        "_lock",
+        "_opened_at",
+        "_successes",
+        "queue",
+        "seconds",
+    )
 
     def __init__(
         self,
@@ -42,6 +58,7 @@ class Breaker:
     ) -> None:
         self._failures, self.seconds, self._successes = failures, seconds, successes
         self._clock = clock
+        self.queue = ""
         self._in_a_row = 0
         self._opened_at: float | None = None
         self._lock = Lock()
@@ -59,7 +76,12 @@ class Breaker:
     def wait(self) -> float:
         """Seconds until a message may be tried; 0 where one may now."""
         opened_at = self._opened_at
-        return 0.0 if opened_at is None else max(0.0, opened_at + self.seconds - self._clock())
+        if opened_at is None:
+            return 0.0
+        left = max(0.0, opened_at + self.seconds - self._clock())
+        if not left:
+            self._say(_ON_TRIAL)
+        return left
 
     def on_trial(self) -> bool:
         """Tell whether only one message at a time may be tried: it has been open and not closed."""
@@ -73,6 +95,8 @@ class Breaker:
         if healthy is None:
             return
         with self._lock:
+            if self.wait() > 0:
+                return  # it had started before this opened, and was no trial
             if healthy:
                 self._succeeded()
             else:
@@ -85,14 +109,22 @@ class Breaker:
         self._in_a_row += 1
         if self._in_a_row >= self._successes:
             self._opened_at, self._in_a_row = None, 0
+            self._say(_CLOSED)
 
     def _failed(self) -> None:
         if self._opened_at is not None:
-            self._opened_at, self._in_a_row = self._clock(), 0
+            self._open()
             return
         self._in_a_row += 1
         if self._in_a_row >= self._failures:
-            self._opened_at, self._in_a_row = self._clock(), 0
+            self._open()
+
+    def _open(self) -> None:
+        self._opened_at, self._in_a_row = self._clock(), 0
+        self._say(_OPEN)
+
+    def _say(self, state: int) -> None:
+        instruments.BREAKER_STATE.set(state, self.queue)
 
 
 def _says_healthy(outcome: Outcome) -> bool | None:

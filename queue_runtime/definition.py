@@ -42,6 +42,19 @@ class Handles(Protocol):
         """What the function takes and what its author said."""
 
 
+class NeedsSettings(Protocol):
+    """What the author asked for and only the operator's settings can complete."""
+
+    @property
+    def needs_store(self) -> bool:
+        """Whether it does not work before the settings name a store."""
+
+    def bind(
+        self, definition: HandlerDefinition, settings: Settings, *, fixed_locks: bool
+    ) -> HandlerDefinition:
+        """Give a definition with the middleware that it takes."""
+
+
 class HandlerDefinition:
     """All that a host needs to know about a handler; nothing in it knows a host.
 
@@ -54,6 +67,10 @@ class HandlerDefinition:
         batch_order: a batch handler's permission to run on an ordered queue.
         delivery_middleware: what happens once for all messages that a host hands over.
         call_middleware: what happens once for each call of the function.
+        idempotency: how repeated messages are told, once the settings are known.
+
+    `decodes_first` tells that bodies are decoded before the delivery middleware, which then may
+    decide messages by themselves.
 
     Raises:
         HandlerDefinitionError: the function or an option cannot work; says what to write.
@@ -64,9 +81,11 @@ class HandlerDefinition:
         "batch_order",
         "call_middleware",
         "decode",
+        "decodes_first",
         "delivery_middleware",
         "envelope",
         "function",
+        "idempotency",
         "is_async",
         "name",
         "on_error",
@@ -85,6 +104,7 @@ class HandlerDefinition:
         batch_order: BatchOrder | None = None,
         delivery_middleware: Sequence[DeliveryMiddleware] = (),
         call_middleware: Sequence[CallMiddleware] = (),
+        idempotency: NeedsSettings | None = None,
     ) -> None:
         self.name = _name_of(function)
         self.function = function
@@ -100,10 +120,24 @@ class HandlerDefinition:
         self.batch_order = _one_of(batch_order, ("accept_repeats",), self.name, "batch_order")
         self.delivery_middleware = tuple(delivery_middleware)
         self.call_middleware = tuple(call_middleware)
+        self.idempotency = idempotency
+        self.decodes_first = False
 
     def __repr__(self) -> str:
         kind = "async " if self.is_async else ""
         return f"<HandlerDefinition {self.name}: {kind}{self.shape.value}>"
+
+    def bound(self, settings: Settings, *, fixed_locks: bool = False) -> HandlerDefinition:
+        """Give what a host runs by: this, completed by the operator's settings.
+
+        `fixed_locks` says that no message is held for longer than it says on arrival.
+
+        Raises:
+            SettingsError: they leave out what this handler needs.
+        """
+        if self.idempotency is None:
+            return self
+        return self.idempotency.bind(self, settings, fixed_locks=fixed_locks)
 
     def policy(self, settings: Settings) -> RetryPolicy:
         """Combine the author's word on failures with the operator's numbers."""

@@ -23,11 +23,12 @@ DeadLetterNow: TypeAlias = Callable[[Message[Any], Outcome], Awaitable[Outcome]]
 # How long a cancelled handler may take to let go; after that its message goes back all the same.
 CANCEL_SECONDS = 0.5
 
-_EAGER: dict[str, Any] = {"eager_start": True} if version_info >= (3, 12) else {}
+# Starts a task at once, where Python can: until it first waits it costs no turn of the loop.
+EAGER: dict[str, Any] = {"eager_start": True} if version_info >= (3, 12) else {}
 
 NOT_STARTED = unrun("there was no time left to start it", delay=0.0)
 # Without a delay: the handler may not have let go yet, so the queue's own lock time has to pass.
-INTERRUPTED = unrun("the deadline interrupted it")
+INTERRUPTED = unrun("the deadline interrupted it", may_run=True)
 
 
 class Deadline:
@@ -225,20 +226,16 @@ async def _in_order(messages: Messages, outcomes: Iterable[Outcome], order: Orde
 
 
 def _side_by_side(work: Callable[[], Coroutine[Any, Any, None]], count: int) -> list[Task[None]]:
+    from asyncio import Task, get_running_loop
+
+    loop = get_running_loop()
     tasks: list[Task[None]] = []
     for _ in range(count):
-        task = eager_task(work())
+        task = Task(work(), loop=loop, **EAGER)
         if task.done() and not task.cancelled() and task.exception() is None:
             break  # it never had to wait, and has left nothing to do for another one
         tasks.append(task)
     return tasks
-
-
-def eager_task(work: Coroutine[Any, Any, ResultT]) -> Task[ResultT]:
-    """Start a task at once, where Python can (3.12): until it first waits it costs no turn."""
-    from asyncio import Task, get_running_loop
-
-    return Task(work, loop=get_running_loop(), **_EAGER)
 
 
 async def _until(deadline: Deadline, tasks: Sequence[Task[Any]]) -> None:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from queue_runtime.definition import BatchOrder, Envelope
     from queue_runtime.hosts.aws_lambda import LambdaContext, LambdaHost, LambdaReply
+    from queue_runtime.idempotency.base import IdempotencyStore
+    from queue_runtime.middleware.idempotency_options import Idempotency
+    from queue_runtime.middleware.keys import Key
     from queue_runtime.pipeline import CallMiddleware, DeliveryMiddleware
     from queue_runtime.retry import Backoff, Reaction
 
@@ -107,6 +110,9 @@ def queue_handler(
     delayed_retries: bool | None = None,
     batch_order: BatchOrder | None = None,
     preload: Literal["init"] | None = None,
+    tracing: Literal["otel", "xray"] | None = None,
+    idempotency_key: Key = None,
+    idempotency: Idempotency | IdempotencyStore | str | None = None,
     delivery_middleware: Sequence[DeliveryMiddleware] = (),
     call_middleware: Sequence[CallMiddleware] = (),
 ) -> _Decorator: ...
@@ -124,6 +130,9 @@ def queue_handler(
     delayed_retries: bool | None = None,
     batch_order: BatchOrder | None = None,
     preload: Literal["init"] | None = None,
+    tracing: Literal["otel", "xray"] | None = None,
+    idempotency_key: Key = None,
+    idempotency: Idempotency | IdempotencyStore | str | None = None,
     delivery_middleware: Sequence[DeliveryMiddleware] = (),
     call_middleware: Sequence[CallMiddleware] = (),
 ) -> Any:
@@ -149,20 +158,32 @@ def queue_handler(
         batch_order: "accept_repeats" lets a batch handler run on ordered queues, where a failure
             brings back the later messages of its group even if their work is done.
         preload: "init" loads the AWS SDK while Lambda initialises.
+        tracing: "otel" records spans with OpenTelemetry; "xray", on Lambda, with the X-Ray SDK.
+        idempotency_key: what makes two messages the same: a function of the message, or a path into
+            its body such as "order.id". A message whose work is done is then acknowledged unrun.
+        idempotency: an `Idempotency` with more options, or only its store or the store's URL; on
+            its own, messages are told by their ids.
         delivery_middleware: around all messages that a host hands over, outermost first.
         call_middleware: around each call of the function, outermost first.
 
     Raises:
         HandlerDefinitionError: at import; says what to write instead.
     """
-    settings = {
+    settings: dict[str, object] = {
         "queue": queue,
         "max_deliveries": max_deliveries,
         "dead_letter": dead_letter,
         "concurrency": concurrency,
         "delayed_retries": delayed_retries,
         "preload": preload,
+        "tracing": tracing,
     }
+    options = None
+    if idempotency_key is not None or idempotency is not None:
+        from queue_runtime.middleware.idempotency_options import combined  # for those who ask
+
+        options = combined(idempotency_key, idempotency)
+        settings |= options.settings()
     decorator = _Decorator(
         {
             "settings": {name: value for name, value in settings.items() if value is not None},
@@ -172,6 +193,7 @@ def queue_handler(
             "batch_order": batch_order,
             "delivery_middleware": delivery_middleware,
             "call_middleware": call_middleware,
+            "idempotency": options,
         }
     )
     return decorator if function is None else decorator(function)

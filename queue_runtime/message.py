@@ -74,7 +74,8 @@ class Message(Generic[BodyT]):
     - `delivery_count`: 1 on the first delivery, on every host; earlier copies' attempts included.
     - `enqueued_at`: when the producer's send was accepted, in UTC; None where the service hides it.
     - `queue`: the queue's name. `receipt`: opaque, read only by the transport that gave it.
-    - `locked_until`: on the monotonic clock, where a poller holds the message; else infinity.
+    - `locked_until`: on the monotonic clock, when a poller's lock or a Lambda invocation ends; else
+      infinity.
     - `native`: the service's own record, for what this class does not cover.
     """
 

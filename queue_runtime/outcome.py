@@ -58,10 +58,11 @@ class Outcome:
     - `error`: what the handler raised, if it did.
     - `unrun`: the handler did not get to finish (deadline, group order, breaker, a duplicate in
       progress). Unrun is not failed: it never counts as the last allowed delivery.
+    - `may_run`: the handler could not be stopped, so it may be at work still.
     - `settled`: it has been carried out already, since its group could not go on before.
     """
 
-    __slots__ = ("asked", "delay", "disposition", "error", "reason", "settled", "unrun")
+    __slots__ = ("asked", "delay", "disposition", "error", "may_run", "reason", "settled", "unrun")
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class Outcome:
         error: BaseException | None = None,
         unrun: bool = False,
         asked: bool = False,
+        may_run: bool = False,
     ) -> None:
         self.disposition = disposition
         self.delay = delay
@@ -79,6 +81,7 @@ class Outcome:
         self.reason = reason
         self.error = error
         self.unrun = unrun
+        self.may_run = may_run
         self.settled = False
 
     def __repr__(self) -> str:
@@ -95,9 +98,9 @@ class Outcome:
 ACK: Final = Outcome(Disposition.ACK)
 
 
-def unrun(reason: str, *, delay: float | None = None) -> Outcome:
+def unrun(reason: str, *, delay: float | None = None, may_run: bool = False) -> Outcome:
     """Give a message back that its handler did not get to finish; it is not a failure."""
-    return Outcome(Disposition.RETRY, delay=delay, reason=reason, unrun=True)
+    return Outcome(Disposition.RETRY, delay=delay, reason=reason, unrun=True, may_run=may_run)
 
 
 def classify(signal: Signal) -> Outcome:

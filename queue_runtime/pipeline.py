@@ -44,13 +44,18 @@ class CallMiddleware(Protocol):
         """Answer for the messages of one call."""
 
 
-class _Unopened:
-    """The body of a message whose envelope could not be opened, until it is its turn."""
+class Decided:
+    """Stands where a body would, for a message whose outcome is known before it is its turn.
 
-    __slots__ = ("error",)
+    It is passed on like all others, because on an ordered queue it has to be settled in its turn.
+    Only a pipeline that opens envelopes, or a definition that `decodes_first`, looks for it.
+    """
 
-    def __init__(self, error: Exception) -> None:
-        self.error = error
+    __slots__ = ("body", "outcome")
+
+    def __init__(self, outcome: Outcome, body: object = None) -> None:
+        self.outcome = outcome
+        self.body = body
 
 
 def _opener(envelope: Envelope | None) -> Callable[[Message[Any]], None] | None:
@@ -65,7 +70,7 @@ class Pipeline:
     """One handler's way from messages to outcomes: exactly one outcome for each, whatever breaks.
 
     `run` takes one message, and is there unless the handler takes a batch; `run_batch` takes many.
-    Both decode first, so that poison makes no call. `blocking` tells that nothing in it suspends.
+    Poison makes no call. `blocking` tells that nothing in it suspends.
     """
 
     def __init__(self, definition: HandlerDefinition, policy: RetryPolicy) -> None:
@@ -76,6 +81,7 @@ class Pipeline:
             getattr(middleware, "blocking", False) for middleware in chain
         )
         self._unwrap = _opener(definition.envelope)
+        self._early = self._unwrap is not None or definition.decodes_first
         self.run: Callable[[Message[Any]], Awaitable[Outcome]] = self._build_run()
 
     def deliver(
@@ -86,9 +92,8 @@ class Pipeline:
         A message whose envelope cannot be opened is poison, but is passed on all the same: on an
         ordered queue it has to be settled in its turn.
         """
-        if self._unwrap is not None:
-            for message in messages:
-                self._open(self._unwrap, message)
+        if self._early:
+            self._prepare(messages)
         middleware = self.definition.delivery_middleware
         return _through(middleware, messages, dispatch) if middleware else dispatch(messages)
 
@@ -97,11 +102,11 @@ class Pipeline:
         outcomes: dict[int, Outcome] = {}
         good: list[Message[Any]] = []
         for position, message in enumerate(messages):
-            poisoned = self._decode(message)
-            if poisoned is None:
+            decided = self._decode(message)
+            if decided is None:
                 good.append(message)
             else:
-                outcomes[position] = poisoned
+                outcomes[position] = decided
         if good:
             middleware = self.definition.call_middleware
             answers = iter(await _through(middleware, good, self._call_batch))
@@ -110,18 +115,24 @@ class Pipeline:
                     outcomes[position] = next(answers)
         return [outcomes[position] for position in range(len(messages))]
 
-    def _open(self, unwrap: Callable[[Message[Any]], None], message: Message[Any]) -> None:
-        try:
-            unwrap(message)
-        except Exception as error:  # whatever a producer wrote, only its own message may fail
-            message.body = _Unopened(error)
+    def _prepare(self, messages: Messages) -> None:
+        unwrap = self._unwrap
+        decode = self.definition.decode if self.definition.decodes_first else None
+        for message in messages:
+            try:
+                if unwrap is not None:
+                    unwrap(message)
+                if decode is not None:
+                    message.body = decode(message.payload)
+            except Exception as error:  # whatever a producer wrote, only its own message may fail
+                message.body = Decided(self.policy.outcome(error, message))
 
     def _decode(self, message: Message[Any]) -> Outcome | None:
+        if self._early and isinstance(message.body, Decided):
+            return message.body.outcome
         decode = self.definition.decode
         try:
-            if self._unwrap is not None and isinstance(message.body, _Unopened):
-                return self.policy.outcome(message.body.error, message)
-            if decode is not None:
+            if decode is not None and not self.definition.decodes_first:
                 message.body = decode(message.payload)
         except Exception as error:  # poison, or a validator of the user's that needs a service
             return self.policy.outcome(error, message)
@@ -129,16 +140,22 @@ class Pipeline:
 
     def _build_run(self) -> Callable[[Message[Any]], Awaitable[Outcome]]:
         middleware = self.definition.call_middleware
-        if not middleware and self._unwrap is None:
+        if not middleware and not self._early:
             return self._call_one(self.definition.decode)
         call = self._call_one(None)
+        if not middleware and self.definition.decodes_first:
+            return lambda message: (
+                _known(message.body.outcome) if isinstance(message.body, Decided) else call(message)
+            )
 
         async def process(messages: Messages) -> Sequence[Outcome]:
             return (await call(messages[0]),)
 
         async def run(message: Message[Any]) -> Outcome:
-            poisoned = self._decode(message)
-            return poisoned or (await _through(middleware, (message,), process))[0]
+            decided = self._decode(message)
+            if decided is not None:
+                return decided
+            return (await _through(middleware, (message,), process))[0]
 
         return run
 
@@ -202,6 +219,10 @@ def run_blocking(name: str, work: Coroutine[Any, Any, ResultT]) -> ResultT:
         return result
     work.close()
     raise RuntimeError(f"{name}: a middleware said blocking = True and waited for something")
+
+
+async def _known(outcome: Outcome) -> Outcome:
+    return outcome
 
 
 async def _finished(result: Any, is_async: bool) -> None:

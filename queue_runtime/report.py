@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from logging import ERROR, INFO, WARNING, getLogger
-from typing import TYPE_CHECKING, Any
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from queue_runtime import instruments
 from queue_runtime.outcome import ACK, Disposition
@@ -16,16 +17,120 @@ if TYPE_CHECKING:
 
 logger = getLogger("queue_runtime")
 
-_MOST_FRAMES = 12
+FIELDS: Final = (
+    "queue_name",
+    "message_id",
+    "session_id",
+    "correlation_id",
+    "operation",
+    "delivery_count",
+)
+_MOST_FRAMES: Final = 12
 _said: set[tuple[str, str]] = set()
 
+# Whether hosts surround calls with what takes times, and whether that binds log lines to messages.
+# Both may be set at any time between two deliveries.
+watching = binding = False
+# What OpenTelemetry calls each queue's service, for the exporters.
+systems: dict[str, str] = {}
 
-def received(queue: str, count: int) -> None:
-    """Count messages that arrived, before anything is done with them."""
-    instruments.MESSAGES_RECEIVED.add(count, queue)
+
+class Watcher(Protocol):
+    """Told of what has just been done, whose beginning is `seconds` back; sees no body."""
+
+    def received(self, queue: str, messages: Sequence[Message[Any]], seconds: float) -> None:
+        """Messages have arrived; `seconds` is 0 where the host received them for us."""
+
+    def settled(
+        self,
+        queue: str,
+        messages: Sequence[Message[Any]],
+        outcomes: Sequence[Outcome],
+        seconds: float,
+    ) -> None:
+        """Outcomes have been carried out."""
+
+    def forgotten(self, message: Message[Any]) -> None:
+        """A message will not be settled by us."""
+
+    def session_accepted(self, queue: str, session: str) -> None:
+        """A session or message group was taken up."""
+
+    def session_ended(self, queue: str, session: str, *, completed: bool) -> None:
+        """It was let go."""
 
 
-def settled(queue: str, messages: Sequence[Message[Any]], outcomes: Sequence[Outcome]) -> None:
+_watchers: list[Watcher] = []
+
+
+def watch(watcher: Watcher) -> None:
+    """Tell a watcher of everything from now on, once however often this is called."""
+    if watcher not in _watchers:
+        _watchers.append(watcher)
+
+
+def unwatch(watcher: Watcher) -> None:
+    """Tell a watcher of nothing more."""
+    if watcher in _watchers:
+        _watchers.remove(watcher)
+
+
+def _tell_watchers(queue: str, what: str, *arguments: Any, **named: Any) -> None:
+    for watcher in tuple(_watchers):
+        try:
+            getattr(watcher, what)(*arguments, **named)
+        except Exception as error:  # what only looks on must not change what happens
+            say_once(queue, "telemetry", f"{type(error).__qualname__} in {what} of telemetry")
+
+
+def received(queue: str, messages: Sequence[Message[Any]], seconds: float = 0.0) -> None:
+    """Count messages that arrived, before anything is done with them.
+
+    `seconds` is how long the request for them took, where it was ours.
+    """
+    instruments.MESSAGES_RECEIVED.add(len(messages), queue)
+    if logger.isEnabledFor(INFO):
+        _log_received(queue, messages)
+    if _watchers:
+        _tell_watchers(queue, "received", queue, messages, seconds)
+
+
+def _log_received(queue: str, messages: Sequence[Message[Any]]) -> None:
+    # A line for each would double what is logged, and be followed by the one that says its fate.
+    count = len(messages)
+    about = fields(messages[0], "receive") if count == 1 else dict.fromkeys(FIELDS)
+    extra = {**about, "queue_name": queue, "operation": "receive", "message_count": count}
+    logger.info("received %d message(s) of %s", count, queue, extra=extra)
+
+
+def sent(queue: str, count: int, failed: int, seconds: float) -> None:
+    """Count and time one send of `count` messages, `failed` of which were not accepted."""
+    for number, status in ((count - failed, "success"), (failed, "failure")):
+        if number:
+            instruments.MESSAGES_SENT.add(number, queue, status)
+    instruments.SEND_DURATION.record(seconds, queue)
+    if logger.isEnabledFor(INFO):
+        extra = {**dict.fromkeys(FIELDS), "queue_name": queue, "operation": "send"}
+        logger.info(
+            "sent %d message(s) to %s, %d of them refused",
+            count,
+            queue,
+            failed,
+            extra={**extra, "message_count": count},
+        )
+
+
+def settle_request(queue: str, seconds: float) -> None:
+    """Take the time of one request, or round of requests, that carried outcomes out."""
+    instruments.COMPLETE_DURATION.record(seconds, queue)
+
+
+def settled(
+    queue: str,
+    messages: Sequence[Message[Any]],
+    outcomes: Sequence[Outcome],
+    seconds: float = 0.0,
+) -> None:
     """Count and log the outcome of each message, after its host or transport carried it out."""
     completed = outcomes.count(ACK)
     say_completed = logger.isEnabledFor(INFO)
@@ -33,6 +138,76 @@ def settled(queue: str, messages: Sequence[Message[Any]], outcomes: Sequence[Out
         completed += _tell(queue, zip(messages, outcomes, strict=True), say_completed)
     if completed:
         instruments.MESSAGES_COMPLETED.add(completed, queue)
+    if watching:
+        instruments.TIME_TO_DONE.record_all(_ages(messages, outcomes), queue)
+    if _watchers:
+        _tell_watchers(queue, "settled", queue, messages, outcomes, seconds)
+
+
+def _ages(messages: Sequence[Message[Any]], outcomes: Sequence[Outcome]) -> list[float]:
+    now = time()
+    done = [m for m, outcome in zip(messages, outcomes, strict=True) if outcome is ACK]
+    # A wire's own way is several times as fast as one through a datetime.
+    read = getattr(done[0]._wire, "sent_at", None) if done else None
+    sent = [_sent_at(m) for m in done] if read is None else [read(m.native) for m in done]
+    return [now - each if each < now else 0.0 for each in sent if each is not None]
+
+
+def _sent_at(message: Message[Any]) -> float | None:
+    sent = message.enqueued_at
+    return None if sent is None else sent.timestamp()
+
+
+def lock_lost(message: Message[Any], outcome: Outcome) -> None:
+    """Say that a message can no longer be settled by us: it will be delivered again, or was."""
+    instruments.LOCKS_LOST.add(1, message.queue)
+    logger.warning(
+        "message %s of %s: its lock ended before it was settled (%s), so it is delivered again",
+        message.id,
+        message.queue,
+        outcome.disposition,
+        extra=fields(message, "settle"),
+    )
+    if _watchers:
+        _tell_watchers(message.queue, "forgotten", message)
+
+
+def session_accepted(queue: str, session: str) -> None:
+    """Count a session, or a message group, that was taken up."""
+    instruments.SESSIONS_ACCEPTED.add(1, queue)
+    if _watchers:
+        _tell_watchers(queue, "session_accepted", queue, session)
+
+
+def session_ended(queue: str, session: str, seconds: float, *, completed: bool) -> None:
+    """Count a session that was let go: with all that came of it done, or before."""
+    counter = instruments.SESSIONS_COMPLETED if completed else instruments.SESSIONS_ABANDONED
+    counter.add(1, queue)
+    instruments.SESSION_DURATION.record(seconds, queue)
+    if _watchers:
+        _tell_watchers(queue, "session_ended", queue, session, completed=completed)
+
+
+class GroupsOfDelivery:
+    """The message groups, or the session, of one delivery of an ordered queue, as sessions."""
+
+    def __init__(self, queue: str, messages: Sequence[Message[Any]]) -> None:
+        self._queue = queue
+        self._started = monotonic()
+        self._groups = dict.fromkeys(m.group_id for m in messages if m.group_id is not None)
+        for group in self._groups:
+            session_accepted(queue, group)
+
+    def ended(self, messages: Sequence[Message[Any]], outcomes: Sequence[Outcome]) -> None:
+        """Say that it is over: with a retry in it, a group was abandoned."""
+        seconds = monotonic() - self._started
+        stopped = {
+            message.group_id
+            for message, outcome in zip(messages, outcomes, strict=True)
+            if outcome.disposition is Disposition.RETRY
+        }
+        for group in self._groups:
+            session_ended(self._queue, group, seconds, completed=group not in stopped)
 
 
 def _tell(queue: str, fates: Iterable[tuple[Message[Any], Outcome]], say_completed: bool) -> int:

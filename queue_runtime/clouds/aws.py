@@ -1,4 +1,4 @@
-"""AWS: what a queue's ARN says, and a client for SQS, made when it is first needed."""
+"""AWS: what a queue's ARN says, and its clients, made when they are first needed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from queue_runtime.errors import MissingExtraError, QueueNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_SERVICES = {"sqs": "SQS", "dynamodb": "DynamoDB"}
 
 
 class QueueArn:
@@ -84,27 +86,66 @@ def queue_url(client: Any, queue: QueueArn) -> str:
 
 
 def sqs_client(region: str, *, read_timeout: float = 5.0, attempts: int = 2) -> Any:
-    """Make a client whose every call ends within a few seconds, for use near a deadline.
+    """Make an SQS client whose every call ends within a few seconds, for use near a deadline.
 
-    Credentials and `AWS_ENDPOINT_URL_SQS` are found as the SDK documents it
+    Raises:
+        MissingExtraError: the AWS SDK is not installed.
+    """
+    return aws_client("sqs", region, read_timeout=read_timeout, attempts=attempts)
+
+
+def dynamodb_client(region: str | None) -> Any:
+    """Make a DynamoDB client that gives up soon: it is asked before and after each delivery.
+
+    Raises:
+        MissingExtraError: the AWS SDK is not installed.
+    """
+    return aws_client("dynamodb", region, read_timeout=2.0, attempts=3)
+
+
+def aws_client(
+    service: str,
+    region: str | None,
+    *,
+    read_timeout: float,
+    attempts: int,
+    endpoint_url: str | None = None,
+    session: Any = None,
+) -> Any:
+    """Make a client of one service, of a session of its own unless one is given.
+
+    Credentials and `AWS_ENDPOINT_URL_SQS` and the like are found as the SDK documents it
     (https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html).
 
     Raises:
         MissingExtraError: the AWS SDK is not installed.
     """
-    try:
-        # botocore alone: boto3 adds resources that nobody uses here, and 25 ms to a cold start.
-        from botocore.config import Config
-        from botocore.session import get_session
-    except ImportError:
-        raise MissingExtraError("SQS", "aws") from None
+    session = session or new_session(service)
+    # botocore alone: boto3 adds resources that nobody uses here, and 25 ms to a cold start.
+    from botocore.config import Config
+
     config = Config(
         connect_timeout=min(read_timeout, 2.0),
         read_timeout=read_timeout,
         retries={"mode": "standard", "total_max_attempts": attempts},
         parameter_validation=False,
     )
-    return get_session().create_client("sqs", region_name=region, config=config)
+    return session.create_client(
+        service, region_name=region, endpoint_url=endpoint_url, config=config
+    )
+
+
+def new_session(service: str) -> Any:
+    """Make the SDK's session, which finds credentials and configuration and keeps them.
+
+    Raises:
+        MissingExtraError: the AWS SDK is not installed, which `service` would need.
+    """
+    try:
+        from botocore.session import get_session
+    except ImportError:
+        raise MissingExtraError(_SERVICES[service], "aws") from None
+    return get_session()
 
 
 def sdk_loaded(modules: Mapping[str, object]) -> bool:

@@ -42,8 +42,17 @@ class Settings:
     breaker_failures: int
     breaker_seconds: float
     breaker_successes: int
+    idempotency_store: str | None
+    idempotency_retention_seconds: float
     local_directory: str
     health_port: int
+    logs: Literal["json"] | None
+    info_lines: int
+    metrics: Literal["prometheus", "otlp", "emf", "azure-monitor"] | None
+    tracing: Literal["otel", "xray"] | None
+    semconv: Literal["current", "guide", "both"]
+    trace_parent: bool
+    flush_seconds: float
     connection_string: Secret | None
     azure_client_id: str | None
     azure_tenant_id: str | None

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WEEK: Final = 604_800  # seconds; more is a unit mistaken, and overflows the timers it would end in
+YEAR: Final = 31_536_000
 LONGEST_LOCK: Final = 43_200  # SQS takes no longer visibility timeout than 12 hours
 
 VARIABLE: Final = "QUEUE_RUNTIME_CONFIG"  # names the file; all other variables are in the table
@@ -310,6 +311,22 @@ SETTINGS: Final = {
             unusable=_NO_BREAKER,
         ),
         Setting(
+            "idempotency_store",
+            "QUEUE_IDEMPOTENCY_STORE",
+            None,
+            "Where idempotent handlers keep their claims: memory://, sqlite:///file, "
+            "dynamodb://table, redis://host/0 or cosmos://account/database/container.",
+        ),
+        Setting(
+            "idempotency_retention_seconds",
+            "QUEUE_IDEMPOTENCY_RETENTION_SECONDS",
+            1_209_600.0,
+            "How long it is kept that a message is done; 14 days, the longest that SQS keeps one.",
+            kind=float,
+            above=True,
+            high=YEAR,
+        ),
+        Setting(
             "local_directory",
             "QUEUE_LOCAL_DIRECTORY",
             ".queue-runtime",
@@ -323,6 +340,60 @@ SETTINGS: Final = {
             kind=int,
             high=65_535,
             unusable=_POLL_ONLY,
+        ),
+        Setting(
+            "logs",
+            "QUEUE_LOGS",
+            None,
+            "Write log lines as JSON, with the message's fields on the handler's own lines too.",
+            choices=("json",),
+        ),
+        Setting(
+            "info_lines",
+            "QUEUE_INFO_LINES",
+            0,
+            "The most INFO lines about messages in a second, more are left out; 0 writes them all.",
+            kind=int,
+        ),
+        Setting(
+            "metrics",
+            "QUEUE_METRICS",
+            None,
+            "Where metrics go. A poller's health port has them for Prometheus all the same.",
+            choices=("prometheus", "otlp", "emf", "azure-monitor"),
+        ),
+        Setting(
+            "tracing",
+            "QUEUE_TRACING",
+            None,
+            "What records spans: OpenTelemetry, or on Lambda the X-Ray SDK.",
+            choices=("otel", "xray"),
+        ),
+        Setting(
+            "semconv",
+            "QUEUE_SEMCONV",
+            "current",
+            "The names of span attributes: OpenTelemetry's own, the operations guide's, or both.",
+            choices=("current", "guide", "both"),
+        ),
+        Setting(
+            "trace_parent",
+            "QUEUE_TRACE_PARENT",
+            False,
+            "Let a message's process span be a child of its producer's span, not only linked.",
+            kind=bool,
+        ),
+        Setting(
+            "flush_seconds",
+            "QUEUE_FLUSH_SECONDS",
+            0.2,
+            "Lambda: the most that sending spans and metrics may take before the reply.",
+            kind=float,
+            high=WEEK,
+            unusable={
+                "functions": "the worker outlives its invocations, and sends in the background",
+                "poll": "a poller sends in the background, and at its end",
+            },
         ),
         Setting(
             "connection_string",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypedDict
 
 from queue_runtime import report
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from queue_runtime.config import Settings
     from queue_runtime.definition import Handles
     from queue_runtime.dispatch import DeadLetterNow
+    from queue_runtime.middleware.watch import Watch
     from queue_runtime.pipeline import Messages, Process
     from queue_runtime.transports.sqs_source import Clients, SqsSource
 
@@ -80,13 +81,16 @@ class LambdaHost:
         observe: Callable[[Sequence[Message[Any]], Sequence[Outcome]], None] | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self.definition = handler.definition
-        self.settings = settings or load_settings(self.definition.settings)
+        self.settings = settings or load_settings(handler.definition.settings)
+        self.definition = handler.definition.bound(self.settings, fixed_locks=True)
         self.pipeline = Pipeline(self.definition, self.definition.policy(self.settings))
         self._make_client = clients
         self._observe = observe
         self._clock = clock
         self._breaker = self._new_breaker() if self.settings.breaker_failures else None
+        self._watch: Watch | None = None
+        if self.settings.logs or self.settings.metrics or self.settings.tracing:
+            self._watch = self._new_watch()
         self._queues: dict[str, QueueArn] = {}
         self._sources: dict[QueueArn, SqsSource] = {}
         for sentence in (*self.settings.warnings, *self.settings.unusable_on("lambda")):
@@ -106,24 +110,61 @@ class LambdaHost:
             return {"batchItemFailures": []}
         queue = self._queue(records[0]["eventSourceARN"])
         name = queue.name
-        report.received(name, len(records))
         messages: list[Message[Any]] = [Message(r, LAMBDA_RECORD, name) for r in records]
+        report.received(name, messages)
         if self.definition.decode is not None:  # a slot that is full spares the lazy way to it
             for message, record in zip(messages, records, strict=True):
                 message.payload = record["body"]
         deadline = self._deadline(context)
-        outcomes = self._process(messages, self._dispatch(queue, deadline))
-        if outcomes.count(ACK) < len(outcomes):
-            outcomes = self._source(queue).settle(messages, outcomes, deadline.may_settle)
-        report.settled(name, messages, outcomes)
+        if self.definition.delivery_middleware:  # for claims, which end with the invocation
+            for message in messages:
+                message.locked_until = deadline.stop_at + deadline.reserve
+        if self._watch is None and not report.watching:
+            outcomes = self._outcomes(queue, messages, deadline)
+        else:
+            outcomes = self._watched_outcomes(queue, messages, deadline)
         if self._observe:
             self._observe(messages, outcomes)
         return _reply(records, outcomes)
+
+    def _outcomes(
+        self, queue: QueueArn, messages: Sequence[Message[Any]], deadline: Deadline
+    ) -> Sequence[Outcome]:
+        groups = report.GroupsOfDelivery(queue.name, messages) if queue.ordered else None
+        outcomes = self._process(messages, self._dispatch(queue, deadline))
+        seconds = 0.0
+        if outcomes.count(ACK) < len(outcomes):
+            started = perf_counter()
+            outcomes = self._source(queue).settle(messages, outcomes, deadline.may_settle)
+            seconds = perf_counter() - started
+            report.settle_request(queue.name, seconds)
+        report.settled(queue.name, messages, outcomes, seconds)
+        if groups is not None:
+            groups.ended(messages, outcomes)
+        return outcomes
+
+    def _watched_outcomes(
+        self, queue: QueueArn, messages: Sequence[Message[Any]], deadline: Deadline
+    ) -> Sequence[Outcome]:
+        watch = self._watch = self._watch or self._new_watch()
+        with watch.delivery(queue.name, messages):
+            outcomes = self._outcomes(queue, messages, deadline)
+        watch.flush(min(self.settings.flush_seconds, deadline.left() + deadline.reserve))
+        return outcomes
+
+    def _new_watch(self) -> Watch:
+        from queue_runtime.middleware.watch import watch_for  # most functions have none of it
+
+        # What is completed is deleted by Lambda, after the reply.
+        watch = watch_for(self.settings, self.definition, "aws_sqs", completes=False)
+        watch.around(self.pipeline)
+        return watch
 
     def _process(self, messages: Sequence[Message[Any]], dispatch: Process) -> Sequence[Outcome]:
         breaker = self._breaker
         if breaker is None:
             return self._drive(self.pipeline.deliver(messages, dispatch))
+        breaker.queue = messages[0].queue
         wait = breaker.wait()
         if wait > 0:
             return [unrun("the circuit breaker is open", delay=wait)] * len(messages)
@@ -207,6 +248,8 @@ class LambdaHost:
             return Deadline()
         left = context.get_remaining_time_in_millis() / 1000
         reserve = self.settings.reserve_seconds
+        if self._watch is not None:
+            reserve += self.settings.flush_seconds
         if not sdk_loaded(sys.modules):
             memory = int(getattr(context, "memory_limit_in_mb", 0) or _MEMORY_OF_ONE_CPU)
             reserve += _SDK_SECONDS * max(1.0, _MEMORY_OF_ONE_CPU / memory)

@@ -82,7 +82,13 @@ def _prepare(
     settings: Settings | None,
 ) -> tuple[Pipeline, Message[Any]]:
     definition = handler.definition
-    settings = settings or load_settings(definition.settings, environ={})
+    if settings is None:
+        # In memory, and new each time: a test of a handler meets no claims but its own.
+        options = definition.idempotency
+        store = "memory://" if options is not None and options.needs_store else None
+        arguments = {"idempotency_store": store}
+        settings = load_settings(definition.settings, environ={}, arguments=arguments)
+    definition = definition.bound(settings)
     payload = body if isinstance(body, bytes) else body_text(body)
     message: Message[Any] = Message.of(
         payload,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tests.azure_functions.settlement_service import SettlementService
 
 APP = "function_app"
+TRACE_PARENT = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
 
 
 @dataclass
@@ -134,7 +135,7 @@ class FakeHost:
             function_id=self._ids[function],
             input_data=[worker.ParameterBinding(name=binding["name"], data=data)],
             trigger_metadata=metadata,
-            trace_context=worker.RpcTraceContext(trace_parent="00-" + "a" * 32 + "-bbbb-01"),
+            trace_context=worker.RpcTraceContext(trace_parent=TRACE_PARENT),
         )
         return self._run(
             runtime.invocation_request, worker.StreamingMessage(invocation_request=invocation)

@@ -168,7 +168,8 @@ def test_a_missing_sdk_is_a_failure_to_send() -> None:
     ("value", "sent"),
     [
         ("text", "text"),
-        (b"\xff", b"\xff"),
+        (b"text", b"text"),
+        (b"\xff", {"TYPE": "BINARY", "VALUE": b"\xff"}),
         (True, True),
         (1.5, 1.5),
         (None, None),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from math import inf
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from queue_runtime import report
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from queue_runtime.config import Settings
     from queue_runtime.definition import Handles
     from queue_runtime.hosts.azure_functions.copies import Sends
+    from queue_runtime.middleware.watch import Watch
     from queue_runtime.outcome import Outcome
     from queue_runtime.pipeline import Messages, Process
 
@@ -82,14 +83,17 @@ class FunctionsHost:
         make_sender: Callable[[], Sends] | None = None,
         observe: Callable[[Sequence[Message[Any]], Sequence[Outcome]], None] | None = None,
     ) -> None:
-        self.definition = handler.definition
+        self.settings = settings or load_settings(handler.definition.settings)
+        self.definition = handler.definition.bound(self.settings)
         self.source = source
-        self.settings = settings or load_settings(self.definition.settings)
         self.pipeline = Pipeline(self.definition, self.definition.policy(self.settings))
         self._seconds = seconds
         self._renews = renew_locks
         self._service: Settles = settlement or SettlementClient()
         self._observe = observe
+        self._watch: Watch | None = None
+        if self.settings.logs or self.settings.metrics or self.settings.tracing:
+            self._watch = self._new_watch()
         self._settling = Settling(
             source.name,
             self._service,
@@ -102,14 +106,14 @@ class FunctionsHost:
             error_text=self.settings.error_text,
         )
 
-    def run(self, native: Any) -> None:
-        """Process what came on a thread of the worker's.
+    def run(self, native: Any, context: Any = None) -> None:
+        """Process what came on a thread of the worker's; `context` is the invocation's own.
 
         Raises:
             InvocationFailedError: the host has to give back whatever is not settled.
         """
         started = monotonic()
-        work = self._process(native, started)
+        work = self._process(native, started, context)
         if self.pipeline.blocking:
             run_blocking(self.definition.name, work)
             return
@@ -118,23 +122,42 @@ class FunctionsHost:
 
         asyncio.run(work)
 
-    async def run_async(self, native: Any) -> None:
-        """Process what came on the worker's event loop.
+    async def run_async(self, native: Any, context: Any = None) -> None:
+        """Process what came on the worker's event loop; `context` is the invocation's own.
 
         Raises:
             InvocationFailedError: the host has to give back whatever is not settled.
         """
-        await self._process(native, monotonic())
+        await self._process(native, monotonic(), context)
 
-    async def _process(self, native: Any, started: float) -> None:
+    async def _process(self, native: Any, started: float, context: Any) -> None:
         many = isinstance(native, list)
         raws = native if many else [native]
         if not raws:
             return
         wire = self._wire(raws, many)
         queue = self.source.name
-        report.received(queue, len(raws))
         messages: list[Message[Any]] = [Message(raw, wire, queue) for raw in raws]
+        report.received(queue, messages)
+        if self._watch is None and not report.watching:
+            settled = await self._settled(messages, wire, started, many)
+        else:
+            watch = self._watch = self._watch or self._new_watch()
+            # The host has a span for a single message, and none that is a batch's alone.
+            with watch.delivery(queue, messages, within=_caller(context), own_span=many):
+                settled = await self._settled(messages, wire, started, many)
+        if self._observe:
+            self._observe(messages, settled.outcomes)
+        if settled.failure:
+            raise InvocationFailedError(settled.failure)
+
+    async def _settled(
+        self, messages: list[Message[Any]], wire: Any, started: float, many: bool
+    ) -> Settled:
+        queue = self.source.name
+        groups = None
+        if many and self.source.sessions:
+            groups = report.GroupsOfDelivery(queue, messages)
         renewal = self._renewal(messages) if many and self._renews else None
         try:
             dispatch = self._dispatch(self._deadline(started))
@@ -144,15 +167,23 @@ class FunctionsHost:
                 await self._off_loop(renewal.stop)
         if many and not self._renews and monotonic() - started > _SHORTEST_LOCK:
             self._warn_if_late(messages[0])
+        settling, seconds = perf_counter(), 0.0
         if many or outcomes[0].disposition is not Disposition.ACK:
-            settled = await self._off_loop(self._settle, messages, outcomes, wire, many)
+            settled: Settled = await self._off_loop(self._settle, messages, outcomes, wire, many)
+            seconds = perf_counter() - settling
         else:  # the host completes it, so there is nothing to wait for
             settled = Settled(list(outcomes))
-        report.settled(queue, messages, settled.outcomes)
-        if self._observe:
-            self._observe(messages, settled.outcomes)
-        if settled.failure:
-            raise InvocationFailedError(settled.failure)
+        report.settled(queue, messages, settled.outcomes, seconds)
+        if groups is not None:
+            groups.ended(messages, settled.outcomes)
+        return settled
+
+    def _new_watch(self) -> Watch:
+        from queue_runtime.middleware.watch import watch_for
+
+        watch = watch_for(self.settings, self.definition, "servicebus")
+        watch.around(self.pipeline)
+        return watch
 
     def _wire(self, raws: Sequence[Any], many: bool) -> Any:
         if isinstance(raws[0], Delivery):
@@ -234,6 +265,16 @@ class FunctionsHost:
 
         connection = functions_connection(self.source.connection, os.environ)
         return ServiceBusSender(self.source.name, lambda: service_bus_client(connection))
+
+
+def _caller(context: Any) -> tuple[str, str] | None:
+    """Give the W3C headers of the span in which the host invoked us.
+
+    The worker itself makes it current for async functions at best, and never ends it.
+    """
+    trace = getattr(context, "trace_context", None)
+    parent = getattr(trace, "trace_parent", None)
+    return (parent, getattr(trace, "trace_state", None) or "") if parent else None
 
 
 def why_no_copies(source: Source) -> str:

@@ -241,8 +241,13 @@ def _entry(host: FunctionsHost, name: str, argument: str, annotation: Any) -> Ca
 
     It is not wrapped around the handler, whose own signature the worker would follow.
     """
+    entry: Callable[..., Any]
     run, run_async = host.run, host.run_async
-    if argument == "message":
+    annotations = {argument: annotation}
+    if host.settings.tracing == "otel":  # the invocation's span is found nowhere else
+        entry = _entry_with_context(host, argument)
+        annotations["context"] = _functions().Context
+    elif argument == "message":
 
         def one(message: Any) -> None:
             run(message)
@@ -250,7 +255,7 @@ def _entry(host: FunctionsHost, name: str, argument: str, annotation: Any) -> Ca
         async def one_async(message: Any) -> None:
             await run_async(message)
 
-        entry: Callable[..., Any] = one_async if host.definition.is_async else one
+        entry = one_async if host.definition.is_async else one
     else:
 
         def many(messages: Any) -> None:
@@ -261,5 +266,26 @@ def _entry(host: FunctionsHost, name: str, argument: str, annotation: Any) -> Ca
 
         entry = many_async if host.definition.is_async else many
     entry.__name__ = entry.__qualname__ = name
-    entry.__annotations__ = {argument: annotation}
+    entry.__annotations__ = annotations
     return entry
+
+
+def _entry_with_context(host: FunctionsHost, argument: str) -> Callable[..., Any]:
+    run, run_async = host.run, host.run_async
+    if argument == "message":
+
+        def one(message: Any, context: Any) -> None:
+            run(message, context)
+
+        async def one_async(message: Any, context: Any) -> None:
+            await run_async(message, context)
+
+        return one_async if host.definition.is_async else one
+
+    def many(messages: Any, context: Any) -> None:
+        run(messages, context)
+
+    async def many_async(messages: Any, context: Any) -> None:
+        await run_async(messages, context)
+
+    return many_async if host.definition.is_async else many

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from threading import Lock
+from time import monotonic
 from typing import TYPE_CHECKING
 
+from queue_runtime import report
 from queue_runtime.outcome import Disposition, unrun
 
 if TYPE_CHECKING:
@@ -20,10 +22,13 @@ class Backlog:
 
     Where `ordered`, one message of a group is out at a time, until `done` says how it went; a retry
     gives back whatever of the group waits, since nothing of it may be done before the retry is.
+    From its first message until it is idle or has a retry, a group counts as a session of `queue`.
     """
 
-    def __init__(self, *, ordered: bool) -> None:
+    def __init__(self, *, ordered: bool, queue: str | None = None) -> None:
         self._ordered = ordered
+        self._queue = queue
+        self._accepted: dict[str, float] = {}
         self._ready: deque[Entry] = deque()
         self._groups: dict[str, deque[Entry]] = {}
         self._lock = Lock()
@@ -58,9 +63,12 @@ class Backlog:
             return []
         with self._lock:
             waiting = self._groups.pop(group, None)
+            retried = outcome.disposition is Disposition.RETRY
+            if not waiting or retried:
+                self._ended(group, completed=not retried)
             if not waiting:  # the group is idle: its next message starts it anew
                 return []
-            if outcome.disposition is Disposition.RETRY:
+            if retried:
                 held = unrun("an earlier message of its group was not done", delay=outcome.delay)
                 return [(each, held) for each in waiting]
             self._ready.append(waiting.popleft())
@@ -69,9 +77,10 @@ class Backlog:
 
     def drain(self) -> list[Entry]:
         """Take out everything that has not started; for giving it back."""
+        left: list[Entry] = []
         with self._lock:
-            left = [*self._ready]
-            self._ready.clear()
+            while (entry := self.take()) is not None:  # one by one: threads take at the same time
+                left.append(entry)
             for group in self._groups.values():
                 left.extend(group)
                 group.clear()
@@ -86,3 +95,11 @@ class Backlog:
         else:
             self._groups[group] = deque()
             self._ready.append(entry)
+            if self._queue is not None:
+                self._accepted[group] = monotonic()
+                report.session_accepted(self._queue, group)
+
+    def _ended(self, group: str, *, completed: bool) -> None:
+        accepted = self._accepted.pop(group, None)
+        if accepted is not None and self._queue is not None:
+            report.session_ended(self._queue, group, monotonic() - accepted, completed=completed)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asyncio import Future, Task
+    from contextvars import Context
 
     from queue_runtime.message import Message
     from queue_runtime.outcome import Outcome
@@ -17,17 +18,20 @@ class Entry:
 
     - `lost`: its lock ended, so whatever comes of it must not be acknowledged.
     - `answered`: its outcome is decided; one that comes later counts no more.
+    - `handed_over`: its outcome is the settler's, so that no second one can be.
     - `task`: what runs its handler, where that is async.
     - `answer`: who waits for its outcome, where a delivery middleware does.
+    - `context`: what its handler's context variables start from, where a middleware set some.
     """
 
-    __slots__ = ("answer", "answered", "lost", "message", "task")
+    __slots__ = ("answer", "answered", "context", "handed_over", "lost", "message", "task")
 
     def __init__(self, message: Message[Any]) -> None:
         self.message = message
-        self.lost = self.answered = False
-        self.task: Task[None] | None = None
+        self.lost = self.answered = self.handed_over = False
+        self.task: Task[Outcome] | None = None
         self.answer: Future[Outcome] | None = None
+        self.context: Context | None = None
 
     def stale(self) -> bool:
         """Tell whether the message is not ours any more: it must neither run nor be settled."""

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from queue_runtime import instruments
-from queue_runtime.errors import LockLostError, TransportError
+from queue_runtime.errors import LockLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,8 +71,9 @@ class LeaseKeeper:
             elif entry.message.locked_until - now <= half:
                 due.append(entry)
         size = self._transport.batch_size
-        for start in range(0, len(due), size):
-            await self._renew(due[start : start + size])
+        # At the same time: one request that is not answered must not cost the others their locks.
+        chunks = (due[start : start + size] for start in range(0, len(due), size))
+        await asyncio.gather(*(self._renew(chunk) for chunk in chunks))
 
     async def _renew(self, entries: Sequence[Entry]) -> None:
         by_message = {id(entry.message): entry for entry in entries}
@@ -80,7 +81,7 @@ class LeaseKeeper:
         try:
             async with asyncio.timeout(limit):
                 failures = await self._transport.renew([entry.message for entry in entries])
-        except (TransportError, TimeoutError) as error:
+        except Exception as error:  # a transport's own bug is as good a reason to try again
             self._failed(type(error).__name__)
             return
         for failure in failures:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
 from enum import Enum
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from queue_runtime import report
+from queue_runtime import instruments, report
 from queue_runtime.breaker import Breaker
 from queue_runtime.config import load_settings
 from queue_runtime.dispatch import CANCEL_SECONDS
+from queue_runtime.errors import TransportError
 from queue_runtime.hosts.poller.entry import Entry
 from queue_runtime.hosts.poller.lease import LeaseKeeper
+from queue_runtime.hosts.poller.observed import Observed
 from queue_runtime.hosts.poller.receiver import Receiver
 from queue_runtime.hosts.poller.running import Running
 from queue_runtime.hosts.poller.settler import Settler
 from queue_runtime.hosts.poller.threads import in_daemon_thread
+from queue_runtime.hosts.poller.vitals import Vitals
 from queue_runtime.outcome import ACK, Disposition, Outcome, unrun
 from queue_runtime.pipeline import run_blocking
 
@@ -25,16 +30,19 @@ if TYPE_CHECKING:
 
     from queue_runtime.config import Settings
     from queue_runtime.definition import Handles
-    from queue_runtime.errors import TransportError
     from queue_runtime.message import Message
     from queue_runtime.pipeline import Messages
-    from queue_runtime.transports.base import Transport
+    from queue_runtime.transports.base import Depth, Transport
 
 # A poller that ends by itself looks often whether it may.
 _SHORT_WAIT: Final = 0.2
+# And does not wait for ever for a queue that cannot be used; one that is to run always does.
+_PATIENCE: Final = 5
 # What settling may take beyond the drain.
 _SETTLE_SECONDS: Final = 0.5
 _STOPPING: Final = unrun("the process is stopping", delay=0.0)
+_NOT_TRIED: Final = unrun("the circuit breaker lets one message try", delay=0.0)
+_NOT_STOPPED: Final = unrun("the process is stopping", delay=0.0, may_run=True)
 
 
 class Until(Enum):
@@ -102,26 +110,40 @@ class Poller:
         settings: Settings | None = None,
         observe: Callable[[Message[Any], Outcome], None] | None = None,
     ) -> None:
-        self.definition = handler.definition
-        self.settings = settings or load_settings(self.definition.settings)
+        self.settings = settings or load_settings(handler.definition.settings)
+        self.definition = handler.definition.bound(self.settings)
         self.stats = PollStats()
+        for sentence in (*self.settings.warnings, *self.settings.unusable_on("poll")):
+            report.logger.warning(sentence)
         if transport.ordered:
             self.definition.refuse_order(transport.queue)
         self._transport = transport
         self._observe = observe
         self._breaker = Breaker.of(self.settings)
+        self._breaker.queue = transport.queue
         self._held: dict[int, Entry] = {}
         self._deliveries: set[asyncio.Task[None]] = set()
         self._stopping = self._ending = False
-        self._refusal: TransportError | None = None
+        self._refusal: Exception | None = None
         self._changed = asyncio.Event()
+        self.vitals = Vitals(self._breaker)
+
+    @property
+    def queue(self) -> str:
+        """The queue's name."""
+        return self._transport.queue
+
+    async def depth(self) -> Depth:
+        """Count what is in the queue; from any thread's event loop."""
+        return await self._transport.depth()
 
     async def run(self, until: Until = Until.STOPPED) -> PollStats:
         """Poll until `stop` is called, or until `until` says so; then shut down cleanly.
 
         Raises:
             TransportError: the queue is missing or refuses us at start; while running, such an
-                answer is retried and counted.
+                answer is retried and counted. Where the run is to end by itself, also a queue that
+                cannot be used time after time.
         """
         self._start(until)
         try:
@@ -139,6 +161,7 @@ class Poller:
     def stop(self) -> None:
         """Begin to end: no new messages; what runs has `drain_seconds`. On the event loop only."""
         self._stopping = True
+        self.vitals.stopping()
         self._changed.set()
 
     def last_answer(self) -> float:
@@ -149,7 +172,7 @@ class Poller:
 
     def _start(self, until: Until) -> None:
         wait, most = self.settings.receive_seconds, self.settings.in_flight
-        most = max(most, self._transport.batch_size)
+        self._observed = Observed(self._transport, self.settings, self.definition)
         self._settler = Settler(self._transport, self._settled)
         self._running = Running(
             self.definition,
@@ -158,6 +181,10 @@ class Poller:
             concurrency=self.settings.concurrency,
             answer=self._answered,
             settle_now=self._settler.settle_now,
+            breaker=self._breaker if self.settings.breaker_failures else None,
+            queue=self._transport.queue,
+            groups_are_sessions=not getattr(self._transport, "counts_sessions", False),
+            watch=self._observed.watch,
         )
         self._receiver = Receiver(
             self._transport,
@@ -165,17 +192,21 @@ class Poller:
             self._arrived,
             self._refused,
             self._breaker,
+            most=most,
             wait=wait if until is Until.STOPPED else min(wait, _SHORT_WAIT),
             once=until is Until.ONCE,
+            patience=inf if until is Until.STOPPED else _PATIENCE,
         )
         self._loop = asyncio.get_running_loop()
         self._keeper = LeaseKeeper(
             self._transport, lambda: list(self._held.values()), self._lost_elsewhere
         )
         self._keeper.start()
+        self._observed.start()
+        self.vitals.start(self._loop, self._receiver)
         self._receiver.top_up()
 
-    def _refused(self, error: TransportError) -> None:
+    def _refused(self, error: Exception) -> None:
         self._refusal = error
         self.stop()
 
@@ -184,25 +215,32 @@ class Poller:
             return False
         if until is Until.ONCE:
             return True
-        depth = await self._transport.depth()
+        try:
+            depth = await self._transport.depth()
+        except TransportError as error:  # the next receive that comes back empty asks again
+            instruments.ERRORS.add(1, self._transport.queue, f"depth:{type(error).__name__}")
+            return False
         return depth.total == 0 and not self._held
 
     async def _shut_down(self) -> None:
         """Strand nothing: receives aborted, the waiting given back, the running drained."""
         self._ending = True
+        self._observed.close()
         ends = monotonic() + self.settings.drain_seconds
-        await self._receiver.close()
         self._running.give_back_waiting(_STOPPING)
+        await self._receiver.close()
         await self._drain(self.settings.drain_seconds)
         self._running.interrupt()
         await self._drain(CANCEL_SECONDS)
         for entry in list(self._held.values()):
             if not entry.answered:  # its thread cannot be stopped, but ends with the process
                 entry.answered = True
-                self._answered(entry, _STOPPING)
+                self._answered(entry, _NOT_STOPPED)
         await self._settle_rest(max(ends, monotonic()) + _SETTLE_SECONDS)
         self._keeper.close()
         self._running.close()
+        self.vitals.stop()
+        await self._observed.flush()
 
     async def _drain(self, seconds: float) -> None:
         try:
@@ -231,12 +269,14 @@ class Poller:
     # --- what arrives ----------------------------------------------------------------------------
 
     def _arrived(self, messages: Sequence[Message[Any]]) -> None:
-        entries = [Entry(message) for message in messages]
+        entries: Sequence[Entry] = [Entry(message) for message in messages]
         self._held.update((id(entry), entry) for entry in entries)
         self.stats.received += len(entries)
-        self.stats.held = len(self._held)
+        self._count_held()
         if not entries:
             self._changed.set()
+        elif not (entries := self._admitted(entries)):
+            return
         elif self.definition.delivery_middleware or self.definition.envelope:
             task = asyncio.create_task(self._deliver(entries))
             self._deliveries.add(task)
@@ -244,21 +284,36 @@ class Poller:
         else:
             self._running.schedule(entries)
 
+    def _admitted(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Give back what came of a whole receive while one message at a time is to be tried."""
+        if len(self._held) > 1 and self._breaker.on_trial() and not self._breaker.wait():
+            alone = len(self._held) == len(entries)
+            for entry in entries[alone:]:
+                entry.answered = True
+                self._settler.add(entry, _NOT_TRIED)
+            return entries[:alone]
+        return entries
+
     async def _deliver(self, entries: Sequence[Entry]) -> None:
         """Take what arrived together through the delivery middleware, which answers for all."""
         loop = asyncio.get_running_loop()
         by_message = {id(entry.message): entry for entry in entries}
 
         async def dispatch(messages: Messages) -> Sequence[Outcome]:
-            chosen = [by_message[id(message)] for message in messages]
-            answers: list[asyncio.Future[Outcome]] = [loop.create_future() for _ in chosen]
-            for entry, answer in zip(chosen, answers, strict=True):
-                entry.answer = answer
-            self._running.schedule(chosen)
-            return await asyncio.gather(*answers)
+            # A middleware may pass a message on twice, at once or one after the other.
+            chosen = {id(message): by_message[id(message)] for message in messages}
+            context, answers = copy_context(), {key: loop.create_future() for key in chosen}
+            for key, entry in chosen.items():
+                entry.answered, entry.answer, entry.context = False, answers[key], context
+            self._running.schedule([*chosen.values()])
+            await asyncio.gather(*answers.values())
+            return [answers[id(message)].result() for message in messages]
 
         messages = [entry.message for entry in entries]
         outcomes = await self._through_middleware(messages, dispatch)
+        self._running.in_own_context(self._delivered, entries, outcomes)
+
+    def _delivered(self, entries: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:
         for entry, outcome in zip(entries, outcomes, strict=True):
             entry.answered, entry.answer = True, None
             self._settler.add(entry, outcome)
@@ -285,7 +340,6 @@ class Poller:
     # --- what becomes of it ----------------------------------------------------------------------
 
     def _answered(self, entry: Entry, outcome: Outcome) -> None:
-        self._breaker.record(outcome)
         if entry.answer is None:
             self._settler.add(entry, outcome)
         elif not entry.answer.done():
@@ -293,19 +347,35 @@ class Poller:
         if self._ending:
             self._changed.set()
 
-    def _settled(self, entry: Entry, outcome: Outcome) -> None:
-        if self._held.pop(id(entry), None) is None:
-            return
-        if entry.lost:
-            self.stats.lost += 1
-        else:
+    def _settled(self, pairs: Sequence[tuple[Entry, Outcome]]) -> None:
+        for entry, outcome in pairs:
+            if self._held.pop(id(entry), None) is None:
+                continue
+            if entry.lost:
+                self.stats.lost += 1
+                continue
             self.stats.count(outcome)
-        self.stats.held = len(self._held)
-        if self._observe and not entry.lost:
-            self._observe(entry.message, outcome)
+            if self._observe:
+                self._tell(self._observe, entry.message, outcome)
+        self._count_held()
         self._receiver.top_up()
         if not self._held:
             self._changed.set()
+
+    def _tell(
+        self,
+        observe: Callable[[Message[Any], Outcome], None],
+        message: Message[Any],
+        outcome: Outcome,
+    ) -> None:
+        try:
+            observe(message, outcome)
+        except Exception as error:  # the rest of the request is settled too, and has to be counted
+            report.logger.error("whoever observes raised %s", type(error).__qualname__)
+
+    def _count_held(self) -> None:
+        self.stats.held = len(self._held)
+        self._observed.held(self.stats.held)
 
     def _lost_elsewhere(self, entry: Entry) -> None:
         self._loop.call_soon_threadsafe(self._lock_lost, entry)

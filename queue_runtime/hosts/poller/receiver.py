@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from logging import getLogger
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,12 +34,14 @@ class Receiver:
 
     Args:
         transport: the queue.
-        room: how many more messages may be held.
+        room: how many more messages may be held; `most` where none is.
         arrived: takes what a receive gave, which may be nothing.
-        refused: told that the queue is missing or closed to us, while no receive was ever answered.
+        refused: told that the queue is missing or closed to us, while no receive was ever answered,
+            or that patience is at its end.
         breaker: pauses receives while it is open, and lets one message at a time through on trial.
         wait: seconds that a receive waits for the first message.
         once: end after the first receive that is answered.
+        patience: how many errors in a row are as good as a refusal.
     """
 
     def __init__(
@@ -46,21 +49,27 @@ class Receiver:
         transport: Transport,
         room: Callable[[], int],
         arrived: Callable[[Sequence[Message[Any]]], None],
-        refused: Callable[[TransportError], None],
+        refused: Callable[[Exception], None],
         breaker: Breaker,
         *,
+        most: int,
         wait: float,
         once: bool = False,
+        patience: float = inf,
     ) -> None:
         self._transport = transport
         self._room = room
+        self._most = most
+        self._batch = min(transport.batch_size, most)
         self._arrived = arrived
         self._refused = refused
         self._breaker = breaker
         self._wait = wait
         self._once = once
-        self._ever_answered = False
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._patience = patience
+        self.ever_answered = False
+        self._under_way: dict[asyncio.Task[None], float] = {}  # each with when it is due
+        self._idle_since = monotonic()
         self._reserved = 0
         self._wanted = 1
         self._errors_in_a_row = 0
@@ -71,18 +80,30 @@ class Receiver:
     def top_up(self) -> None:
         """Start receives that are wanted and have room; call it whenever there may be more."""
         while not self._closed and self._paused is None and self._may_start():
-            limit = 1 if self._breaker.on_trial() else self._transport.batch_size
+            limit = 1 if self._breaker.on_trial() else self._batch
             self._reserved += limit
             task = asyncio.create_task(self._receive(limit))
-            self._under_way.add(task)
+            self._under_way[task] = monotonic() + self._wait
             task.add_done_callback(self._ended)
+
+    def due_by(self) -> float:
+        """When receiving was, or is, to move on by itself, on the monotonic clock. Any thread's.
+
+        While it rests on purpose (no room, an error's pause, the end) that is always now.
+        """
+        due = min(list(self._under_way.values()), default=None)
+        if due is not None:
+            return due
+        full = self._room() - self._reserved < self._batch
+        rests = self._closed or self._paused is not None or full
+        return monotonic() if rests else self._idle_since
 
     async def close(self) -> None:
         """Abort the receives under way; what they had locked has been given back or has arrived."""
         self._closed = True
         if self._paused is not None:
             self._paused.cancel()
-        for task in self._under_way:
+        for task in list(self._under_way):
             task.cancel()
         if self._under_way:
             await asyncio.wait(self._under_way)
@@ -94,26 +115,27 @@ class Receiver:
             return False
         free = self._room() - self._reserved
         if self._breaker.on_trial():  # a single message, and nothing else held
-            return not self._under_way and free >= self._transport.batch_size
-        return len(self._under_way) < self._wanted and free >= self._transport.batch_size
+            return not self._under_way and free == self._most
+        return len(self._under_way) < self._wanted and free >= self._batch
 
     async def _receive(self, limit: int) -> None:
         started = monotonic()
         messages: Sequence[Message[Any]] = ()
         try:
             messages = await self._transport.receive(limit, self._wait)
-        except TransportError as error:
+        except Exception as error:  # a transport's own bug must not end polling silently
             self._failed(error)
             return
         finally:
             self._reserved -= limit
         self.last_answer = monotonic()
-        instruments.RECEIVE_DURATION.record(self.last_answer - started, self._transport.queue)
-        self._ever_answered, self._closed = True, self._closed or self._once
+        took = self.last_answer - started
+        instruments.RECEIVE_DURATION.record(took, self._transport.queue)
+        self.ever_answered, self._closed = True, self._closed or self._once
         self._errors_in_a_row = 0
         self._adapt(limit, len(messages))
         if messages:
-            report.received(self._transport.queue, len(messages))
+            report.received(self._transport.queue, messages, took)
         self._arrived(messages)
 
     def _adapt(self, limit: int, count: int) -> None:
@@ -122,20 +144,23 @@ class Receiver:
         elif count == 0:
             self._wanted = 1
 
-    def _failed(self, error: TransportError) -> None:
-        self._errors_in_a_row += 1
+    def _failed(self, error: Exception) -> None:
         self._wanted = 1
         queue = self._transport.queue
         instruments.ERRORS.add(1, queue, f"receive:{type(error).__name__}")
-        if isinstance(error, QueueNotFoundError | AccessDeniedError) and not self._ever_answered:
+        closed_to_us = isinstance(error, QueueNotFoundError | AccessDeniedError)
+        if (closed_to_us and not self.ever_answered) or self._errors_in_a_row >= self._patience:
             self._closed = True
             self._refused(error)
             return
+        if self._paused is not None:
+            return  # sixteen receives that an outage ends together are one error, not sixteen
+        self._errors_in_a_row += 1
         delay = _AFTER_ERROR.delay(self._errors_in_a_row + 1)
         logger.warning(
             "receiving from %s failed (%s); the next try is in %.1f s",
             queue,
-            error,
+            error if isinstance(error, TransportError) else type(error).__qualname__,
             delay,
             extra={"queue_name": queue, "operation": "receive"},
         )
@@ -151,7 +176,8 @@ class Receiver:
         self.top_up()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
+        self._under_way.pop(task, None)
+        self._idle_since = monotonic()
         if not task.cancelled():
             task.result()
         self.top_up()

@@ -33,7 +33,7 @@ class Settler:
     made becomes a retry. What cannot be settled at all comes back when its lock ends.
     """
 
-    def __init__(self, transport: Transport, settled: Callable[[Entry, Outcome], None]) -> None:
+    def __init__(self, transport: Transport, settled: Callable[[Sequence[Settled]], None]) -> None:
         self._transport = transport
         self._settled = settled
         self._waiting: list[Settled] = []
@@ -42,6 +42,9 @@ class Settler:
 
     def add(self, entry: Entry, outcome: Outcome) -> None:
         """Take an outcome; it is carried out within 20 ms or with the next full request."""
+        if entry.handed_over:
+            return  # while its group waited for it, or at the end, before its middleware answered
+        entry.handed_over = True
         if entry.stale():
             self._lost(entry, outcome)
             return
@@ -54,7 +57,10 @@ class Settler:
 
     async def settle_now(self, entry: Entry, outcome: Outcome) -> Outcome:
         """Carry one outcome out while its group waits; gives what it came to."""
-        await self._settle([(entry, outcome)])
+        if not entry.handed_over:
+            entry.handed_over = True
+            # In a task of its own: who waits may be cancelled, and the request must not be.
+            await asyncio.wait([self._begin([(entry, outcome)])])
         return outcome if outcome.settled else _as_retry(outcome, "it could not be dead-lettered")
 
     async def drain(self) -> None:
@@ -71,9 +77,13 @@ class Settler:
         if not self._waiting or len(self._requests) >= _MOST_REQUESTS:
             return  # the request that ends next takes along what has gathered until then
         chunk, self._waiting = self._waiting, []
+        self._begin(chunk)
+
+    def _begin(self, chunk: Sequence[Settled]) -> asyncio.Task[None]:
         task = asyncio.create_task(self._settle(chunk))
         self._requests.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._requests.discard(task)
@@ -84,33 +94,60 @@ class Settler:
 
     async def _settle(self, chunk: Sequence[Settled]) -> None:
         tries = 0
-        while chunk:
+        while chunk := self._still_ours(chunk):
             tries += 1
+            started = monotonic()
             failures = await self._request(chunk)
+            took = monotonic() - started
+            report.settle_request(self._transport.queue, took)
             failed = {id(failure.message): failure.error for failure in failures}
             done = [pair for pair in chunk if id(pair[0].message) not in failed]
-            self._confirm(done)
+            self._confirm(done, took)
             chunk = self._again(chunk, failed)
             if chunk:
-                await asyncio.sleep(_BETWEEN_TRIES.delay(tries))
+                delay = _BETWEEN_TRIES.delay(tries)
+                self._say_failed(len(chunk), failed[id(chunk[0][0].message)], delay)
+                await asyncio.sleep(delay)
+
+    def _say_failed(self, count: int, error: TransportError, delay: float) -> None:
+        queue = self._transport.queue
+        report.logger.warning(
+            "%d messages of %s could not be settled (%s); the next try is in %.1f s",
+            count,
+            queue,
+            error,
+            delay,
+            extra={"queue_name": queue, "operation": "settle"},
+        )
 
     async def _request(self, chunk: Sequence[Settled]) -> Sequence[SettleFailure]:
-        started = monotonic()
         pairs = [(entry.message, outcome) for entry, outcome in chunk]
         try:
             return await self._transport.settle(pairs)
         except TransportError as error:
             return [SettleFailure(entry.message, error) for entry, _ in chunk]
-        finally:
-            instruments.COMPLETE_DURATION.record(monotonic() - started, self._transport.queue)
+        except Exception as error:  # a transport's own bug must not strand what it was given
+            failure = TransportError(f"{type(error).__qualname__} in the transport")
+            return [SettleFailure(entry.message, failure) for entry, _ in chunk]
 
-    def _confirm(self, done: Sequence[Settled]) -> None:
+    def _still_ours(self, chunk: Sequence[Settled]) -> list[Settled]:
+        """Sort out what was lost while it waited: some services delete by a stale receipt."""
+        ours = [pair for pair in chunk if not pair[0].stale()]
+        if len(ours) < len(chunk):
+            for entry, outcome in chunk:
+                if entry.stale():
+                    self._lost(entry, outcome)
+        return ours
+
+    def _confirm(self, done: Sequence[Settled], took: float) -> None:
         messages = [entry.message for entry, _ in done]
-        report.settled(self._transport.queue, messages, [outcome for _, outcome in done])
+        outcomes = [outcome for _, outcome in done]
+        report.settled(self._transport.queue, messages, outcomes, took)
         for entry, outcome in done:
             if outcome.disposition is Disposition.DEAD_LETTER:
                 outcome.settled = True
-            self._settled(entry, outcome)
+            entry.lost = False  # whatever the keeper has heard since: the queue has taken it
+        self._settled(done)
 
     def _again(self, chunk: Sequence[Settled], failed: dict[int, TransportError]) -> list[Settled]:
         """Sort out which failed settlements can still come about."""
@@ -129,17 +166,9 @@ class Settler:
         return again
 
     def _lost(self, entry: Entry, outcome: Outcome) -> None:
-        queue = self._transport.queue
-        instruments.LOCKS_LOST.add(1, queue)
-        report.logger.warning(
-            "message %s of %s: its lock ended before it was settled (%s), so it is delivered again",
-            entry.message.id,
-            queue,
-            outcome.disposition,
-            extra=report.fields(entry.message, "settle"),
-        )
+        report.lock_lost(entry.message, outcome)
         entry.lost = True
-        self._settled(entry, outcome)
+        self._settled([(entry, outcome)])
 
 
 def _as_retry(outcome: Outcome, why: str) -> Outcome:

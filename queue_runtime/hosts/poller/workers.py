@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from contextvars import copy_context
 from queue import SimpleQueue
 from threading import Lock, Thread
 from time import monotonic
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Callable
+    from contextvars import Context
 
     from queue_runtime.hosts.poller.backlog import Backlog
     from queue_runtime.hosts.poller.entry import Entry
@@ -28,8 +28,9 @@ class Workers:
     """At most `count` threads that take messages from the backlog and report their outcomes.
 
     A quick handler's batch wakes one thread, a slow one's as many as are idle. Outcomes go back to
-    the event loop ten at a time, or at once where handlers are slow. The threads are daemons: a
-    handler that never returns cannot keep the process from ending.
+    the event loop ten at a time, or at once where handlers are slow, and never wait for a message
+    that blocks. The threads are daemons: a handler that never returns cannot keep the process from
+    ending. `context` is what context variables start from.
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class Workers:
         run: Callable[[Entry], Outcome],
         report: Callable[[Entry, Outcome], None],
         loop: AbstractEventLoop,
+        context: Context,
     ) -> None:
         self._count = count
         self._backlog = backlog
         self._run = run
         self._report = report
         self._loop = loop
+        self._context = context
         self._tokens: SimpleQueue[bool] = SimpleQueue()
         self._threads: list[Thread] = []
         self._idle = 0
@@ -57,21 +60,27 @@ class Workers:
     def wake(self) -> None:
         """Let idle threads know that the backlog has grown. Called on the event loop."""
         waiting = len(self._backlog)
-        quick = self._average < QUICK_SECONDS
-        self._signal(min(waiting, 1) if quick else waiting)
-        if quick and waiting > 1 and not self._nudging:
-            # The one thread may meet a message that is not quick at all.
-            self._nudging = True
-            self._loop.call_later(_NUDGE_SECONDS, self._nudge)
+        self._signal(min(waiting, 1) if self._average < QUICK_SECONDS else waiting)
+        self._nudge_soon()
 
     def close(self) -> None:
         """Let idle threads end; busy ones end with the message that they run, if it does."""
         for _ in self._threads:
             self._tokens.put(False)
 
+    def _nudge_soon(self) -> None:
+        # A thread may meet a message that blocks: what waits behind it needs another thread, and
+        # what it has done before must not wait for its end.
+        if not self._nudging:
+            self._nudging = True
+            self._loop.call_later(_NUDGE_SECONDS, self._nudge, context=self._context)
+
     def _nudge(self) -> None:
         self._nudging = False
-        self._signal(len(self._backlog))
+        if self._outcomes or len(self._backlog):
+            self._collect()
+            self._signal(len(self._backlog))
+            self._nudge_soon()
 
     def _signal(self, wanted: int) -> None:
         # No more tokens than idle threads: those that are busy look at the backlog by themselves.
@@ -104,7 +113,7 @@ class Workers:
 
     def _one(self, entry: Entry) -> None:
         started = monotonic()
-        outcome = copy_context().run(self._run, entry)
+        outcome = (entry.context or self._context).copy().run(self._run, entry)
         took = monotonic() - started
         self._average += (took - self._average) * _WEIGHT
         self._outcomes.append((entry, outcome))
@@ -115,7 +124,7 @@ class Workers:
         if self._outcomes and not self._reporting:
             self._reporting = True
             try:
-                self._loop.call_soon_threadsafe(self._collect)
+                self._loop.call_soon_threadsafe(self._collect, context=self._context)
             except RuntimeError:
                 return  # the loop has ended: the message was given back at the end of the drain
 

@@ -1,0 +1,81 @@
+"""What is observed of one poller, where anything is: calls, what it holds, its queue's depth."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from queue_runtime import instruments, report
+from queue_runtime.errors import TransportError
+from queue_runtime.hosts.poller.threads import in_daemon_thread
+
+if TYPE_CHECKING:
+    from queue_runtime.config import Settings
+    from queue_runtime.definition import HandlerDefinition
+    from queue_runtime.middleware.watch import Watch
+    from queue_runtime.transports.base import Depth, Transport
+
+# A request each time, so not as often as metrics are fetched.
+_DEPTH_SECONDS: Final = 15.0
+# What spans and metrics have after the last message, beyond the drain.
+_FLUSH_SECONDS: Final = 2.0
+
+
+class Observed:
+    """Observes a poller if its settings, or somebody in the process, ask for that.
+
+    `watch` is None where nobody does.
+    """
+
+    def __init__(
+        self, transport: Transport, settings: Settings, definition: HandlerDefinition
+    ) -> None:
+        self._transport = transport
+        self._asks_depth = bool(settings.metrics or settings.health_port)
+        self._depths: asyncio.Task[None] | None = None
+        self.watch: Watch | None = None
+        if settings.logs or settings.tracing or self._asks_depth or report.watching:
+            from queue_runtime.middleware.watch import watch_for  # most laptops have none of it
+
+            system = getattr(transport, "system", "local")
+            self.watch = watch_for(settings, definition, system)
+            self.watch.serve(transport.queue)
+
+    def start(self) -> None:
+        """Begin to look at the queue's depth, so that metrics show whether consumers keep up."""
+        if self._asks_depth:
+            self._depths = asyncio.create_task(self._look_again_and_again())
+
+    def held(self, count: int) -> None:
+        """Tell how many messages are held."""
+        if self.watch is not None:
+            instruments.IN_FLIGHT.set(count, self._transport.queue)
+
+    def close(self) -> None:
+        """Look at the depth no more."""
+        if self._depths is not None:
+            self._depths.cancel()
+
+    async def flush(self) -> None:
+        """Send what was recorded, before the process ends."""
+        if self.watch is not None:
+            await in_daemon_thread(partial(self.watch.flush, _FLUSH_SECONDS))
+
+    async def _look_again_and_again(self) -> None:
+        while True:
+            try:
+                _tell(self._transport.queue, await self._transport.depth())
+            except TransportError as error:
+                kind = f"depth:{type(error).__name__}"
+                instruments.ERRORS.add(1, self._transport.queue, kind)
+            await asyncio.sleep(_DEPTH_SECONDS)
+
+
+def _tell(queue: str, depth: Depth) -> None:
+    instruments.DEPTH.set(depth.visible, queue, "visible")
+    instruments.DEPTH.set(depth.in_flight, queue, "in_flight")
+    instruments.DEPTH.set(depth.delayed, queue, "delayed")
+    if depth.dead_lettered is not None:
+        instruments.DEPTH.set(depth.dead_lettered, queue, "dead_lettered")
+    instruments.OLDEST_SECONDS.set(depth.oldest_seconds or 0.0, queue)

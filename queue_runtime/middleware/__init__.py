@@ -1,0 +1,1 @@
+"""What happens around deliveries and calls of a handler, each part loaded when it is asked for."""
