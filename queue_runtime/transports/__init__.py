@@ -18,6 +18,9 @@ def open_transport(url: str, *, settings: Settings | None = None, handler: str =
 
     - `local://orders`: a file under `settings.local_directory`; `local://orders?memory` is in this
       process. `local://orders/dead-letter` is what was put aside.
+    - `sqs://orders`, `sqs://orders.fifo`: by name, in the region and account of the credentials.
+      `sqs://123456789012/orders` is another account's; `sqs://arn:aws:sqs:…` says the region too.
+      `https://sqs.eu-west-1.amazonaws.com/123456789012/orders`, or any queue URL after `sqs://`.
 
     Args:
         url: `scheme://queue`, with the options of its scheme as a query.
@@ -46,16 +49,22 @@ def _local(url: str, settings: Settings, handler: str) -> Transport:
     return open_local(url, settings, handler)
 
 
-def _not_yet(url: str, settings: Settings, handler: str) -> Transport:
-    scheme = url.partition("://")[0]
-    raise QueueNotFoundError(
-        f"{url!r} cannot be polled or sent to yet: this version has no {scheme} transport; "
-        "use local:// for now"
-    )
+def _service_bus(url: str, settings: Settings, handler: str) -> Transport:
+    from queue_runtime.transports.service_bus_transport import open_service_bus
+
+    return open_service_bus(url, settings, handler)
+
+
+def _sqs(url: str, settings: Settings, handler: str) -> Transport:
+    from queue_runtime.transports.sqs import open_sqs
+
+    return open_sqs(url, settings, handler)
 
 
 _SCHEMES: Final[dict[str, Callable[[str, Settings, str], Transport]]] = {
     "local": _local,
-    "sqs": _not_yet,
-    "servicebus": _not_yet,
+    "sqs": _sqs,
+    "servicebus": _service_bus,
+    # As SQS itself writes a queue down, and operators copy it.
+    "https": _sqs,
 }

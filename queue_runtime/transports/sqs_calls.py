@@ -32,6 +32,13 @@ def change_visibility(
     return _call_in_batches(call, url, _by_count(entries), in_time)
 
 
+def delete(client: Any, url: str, receipts: Sequence[str]) -> dict[int, str]:
+    """Delete by receipts; gives the error code of each that failed."""
+    entries = [{"Id": str(at), "ReceiptHandle": receipt} for at, receipt in enumerate(receipts)]
+    call = client.delete_message_batch
+    return _call_in_batches(call, url, _by_count(entries), lambda: True)
+
+
 def send(
     client: Any,
     url: str,

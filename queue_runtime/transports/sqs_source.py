@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from queue_runtime.clouds.aws import QueueArn
     from queue_runtime.message import Message
+    from queue_runtime.transports.sqs_wire import SqsWire
 
 Clients: TypeAlias = "Callable[[str], Any]"
 
@@ -37,6 +38,7 @@ class SqsSource:
         handler: the handler's name, for the dead-letter entry.
         error_text: whether the exception's own text may be in that entry.
         clients: makes a client for a region; None uses the AWS SDK.
+        wire: how the messages are written down.
 
     Raises:
         QueueNotFoundError: `dead_letter` is no queue, or is the queue itself.
@@ -50,14 +52,16 @@ class SqsSource:
         handler: str,
         error_text: bool = True,
         clients: Clients | None = None,
+        wire: SqsWire = LAMBDA_RECORD,
     ) -> None:
         self.queue = queue
         self._handler = handler
         self._error_text = error_text
+        self._wire = wire
         self._make_client: Clients = clients or sqs_client
         self._clients: dict[str, Any] = {}
-        self._dead_letter = queue_arn(dead_letter, queue) if dead_letter else None
-        if self._dead_letter == queue:
+        self.dead_letter = queue_arn(dead_letter, queue) if dead_letter else None
+        if self.dead_letter == queue:
             raise QueueNotFoundError(
                 f"the dead-letter queue of {queue.name} is the queue itself: set "
                 "QUEUE_DLQ_NAME or dead_letter= to another one"
@@ -112,37 +116,45 @@ class SqsSource:
         outcomes: Sequence[Outcome],
         in_time: Callable[[], bool],
     ) -> list[Outcome]:
-        if self._dead_letter is None:
+        answers = self.send_dead_letters(messages, outcomes, in_time)
+        return [
+            _carried_out(outcome) if why is None else _retried(outcome, why)
+            for outcome, why in zip(outcomes, answers, strict=True)
+        ]
+
+    def send_dead_letters(
+        self,
+        messages: Sequence[Message[Any]],
+        outcomes: Sequence[Outcome],
+        in_time: Callable[[], bool] = lambda: True,
+    ) -> list[str | None]:
+        """Send copies to the dead-letter queue; gives why each was not sent, None where it was."""
+        if self.dead_letter is None:
             report.say_once(
                 self.queue.name,
                 "dead_letter_target",
                 "no dead-letter queue is configured (QUEUE_DLQ_NAME or dead_letter=), so messages "
                 "to be dead-lettered are retried until the queue's redrive policy moves them",
             )
-            return [_retried(outcome, "no dead-letter queue is configured") for outcome in outcomes]
+            return ["no dead-letter queue is configured"] * len(messages)
         entries = {
             at: entry
             for at, (message, outcome) in enumerate(zip(messages, outcomes, strict=True))
             if (entry := self._entry(message, outcome))
         }
         failed = self._send(list(entries.values()), in_time)
-        sent = dict(zip(entries, (failed.get(n) for n in range(len(entries))), strict=True))
-        return [
-            _carried_out(outcome)
-            if at in sent and sent[at] is None
-            else _retried(outcome, sent.get(at) or _NO_COPY)
-            for at, outcome in enumerate(outcomes)
-        ]
+        sent = {at: failed.get(n) for n, at in enumerate(entries)}
+        return [sent.get(at, _NO_COPY) for at in range(len(messages))]
 
     def _entry(self, message: Message[Any], outcome: Outcome) -> dict[str, Any] | None:
         facts = dead_letter_facts(
             message, outcome, handler=self._handler, error_text=self._error_text
         )
-        fifo = self._dead_letter is not None and self._dead_letter.ordered
-        return copy_of(message, LAMBDA_RECORD, facts, fifo=fifo)
+        fifo = self.dead_letter is not None and self.dead_letter.ordered
+        return copy_of(message, self._wire, facts, fifo=fifo)
 
     def _send(self, entries: list[dict[str, Any]], in_time: Callable[[], bool]) -> dict[int, str]:
-        target = self._dead_letter
+        target = self.dead_letter
         if not entries or target is None:
             return {}
         client = self._client(target.region)

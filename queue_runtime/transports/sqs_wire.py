@@ -40,7 +40,9 @@ class SqsWire:
 
     def id(self, raw: Any) -> str:
         """Give the original id where a copy carries one, else SQS's."""
-        return self._carried(raw).id or self.broker_id(raw)
+        item = (raw.get(self._attributes) or {}).get(ATTRIBUTE)
+        carried = read_carried(item.get(self._text)).id if item else None
+        return carried or str(raw[self._id])
 
     def broker_id(self, raw: Any) -> str:
         """Give SQS's id of this copy."""
@@ -85,6 +87,13 @@ class SqsWire:
         from datetime import UTC, datetime
 
         return datetime.fromtimestamp(int(sent) / 1000, UTC)
+
+    def sent_at(self, raw: Any) -> float | None:
+        """Give the time of the send in seconds, for who measures every message."""
+        try:
+            return int(raw[self._system]["SentTimestamp"]) / 1000
+        except (KeyError, TypeError, ValueError):
+            return None
 
     def receipt(self, raw: Any) -> Any:
         """Give the receipt handle, which is good for this receive only."""

@@ -14,7 +14,9 @@ LONGEST_MODULE = 400
 LONGEST_FUNCTION = 60
 
 # path: why it is longer
-LONGER_MODULES: dict[str, str] = {}
+LONGER_MODULES: dict[str, str] = {
+    "config/table.py": "one table, of which most lines are its rows",
+}
 LONGER_FUNCTIONS: dict[str, str] = {}
 
 

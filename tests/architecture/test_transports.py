@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TRANSPORTS = Path(__file__).parents[2] / "queue_runtime" / "transports"
 FAMILIES = ("sqs", "service_bus", "local")
-SHARED = {"base"}
+SHARED = {"base", "jobs"}
 MODULES = sorted(path for path in TRANSPORTS.glob("*.py") if path.stem not in {"__init__", *SHARED})
 
 

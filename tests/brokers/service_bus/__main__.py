@@ -32,15 +32,17 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--queue", action="append", default=[], metavar="NAME")
     parser.add_argument("--session-queue", action="append", default=[], metavar="NAME")
     parser.add_argument("--topic", action="append", default=[], metavar="TOPIC/SUBSCRIPTION")
+    parser.add_argument("--lock-seconds", type=float, default=60.0, help="of every entity")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="added to every answer")
     return parser.parse_args()
 
 
 def _create(broker: ServiceBusBroker, options: argparse.Namespace) -> None:
+    lock = options.lock_seconds
     for name in options.queue:
-        broker.create_queue(name)
+        broker.create_queue(name, lock_duration=lock)
     for name in options.session_queue:
-        broker.create_queue(name, requires_session=True)
+        broker.create_queue(name, lock_duration=lock, requires_session=True)
     topics: set[str] = set()
     for path in options.topic:
         topic, _, subscription = path.partition("/")
@@ -48,7 +50,7 @@ def _create(broker: ServiceBusBroker, options: argparse.Namespace) -> None:
             broker.create_topic(topic)
             topics.add(topic)
         if subscription:
-            broker.create_subscription(topic, subscription)
+            broker.create_subscription(topic, subscription, lock_duration=lock)
     broker.set_latency(options.latency_ms / 1000)
 
 

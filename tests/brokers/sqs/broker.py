@@ -116,6 +116,8 @@ class SqsBroker:
         polls.close()
         for connection in tuple(self._connections):
             connection.close()
+        while self._connections:  # else a client could wait for one that the loop left open
+            await asyncio.sleep(0)
 
     def create_queue(self, name: str, **attributes: Any) -> str:
         """The URL of a new queue; attributes as AWS spells them, a RedrivePolicy may be a dict.

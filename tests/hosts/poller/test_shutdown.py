@@ -124,17 +124,18 @@ def test_a_blocked_sync_handler_cannot_hold_the_end_up() -> None:
 
 
 def test_a_result_that_comes_after_the_end_is_not_acknowledged() -> None:
-    release, done = threading.Event(), threading.Event()
+    started, release, done = threading.Event(), threading.Event(), threading.Event()
 
     @queue_handler
     def late(message: Message[bytes]) -> None:
+        started.set()
         release.wait(60)
         done.set()
 
     queue = ScriptedQueue(*messages(1))
 
     async def meanwhile(poller: Poller) -> None:
-        await until_true(lambda: poller.stats.received == 1)
+        await until_true(started.is_set)
         poller.stop()
         await until_true(lambda: bool(queue.settled))
         release.set()

@@ -1,0 +1,74 @@
+"""The Service Bus transport under the suite of all transports: a queue, and sessions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from queue_runtime.clouds.azure import ServiceBusConnection
+from queue_runtime.config import Secret
+from queue_runtime.testing.conformance import Features, TransportConformance
+from queue_runtime.testing.conformance.order import OrderTests
+from queue_runtime.transports.service_bus_address import DEAD_LETTER, read_address
+from queue_runtime.transports.service_bus_receiver import LockClock
+from queue_runtime.transports.service_bus_transport import ServiceBusTransport
+from tests.brokers.service_bus import ServiceBusBroker
+from tests.brokers_tests.service_bus.bench import collect_leaks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from queue_runtime.testing.conformance.rig import Rig
+    from queue_runtime.transports.base import Transport
+else:
+    Rig = object
+
+LOCK_SECONDS = 100.0
+
+# The SDK leaves sockets to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+class OnBroker(Rig):
+    """The hooks, for a broker of each test's own: its clock moves."""
+
+    @pytest.fixture(autouse=True)
+    def broker(self) -> Iterator[None]:
+        with ServiceBusBroker() as self.running:
+            yield
+        collect_leaks()
+
+    async def open_queue(self, *, ordered: bool) -> Transport:
+        name = f"q-{uuid4().hex}"
+        self.running.create_queue(
+            name, requires_session=ordered, lock_duration=LOCK_SECONDS, duplicate_window=300
+        )
+        return self.open(name, ordered=ordered)
+
+    async def open_again(self, transport: Transport) -> Transport:
+        return self.open(transport.queue, ordered=transport.ordered)
+
+    async def open_dead_letters(self, transport: Transport) -> Transport:
+        return self.open(f"{transport.queue}/{DEAD_LETTER}")
+
+    async def move_clock(self, seconds: float) -> None:
+        self.running.advance(seconds)
+
+    def open(self, path: str, *, ordered: bool = False) -> Transport:
+        address = read_address(f"servicebus://broker/{path}?sessions={str(ordered).lower()}")
+        connection = ServiceBusConnection(Secret(self.running.connection_string))
+        clock = LockClock(lambda: datetime.fromtimestamp(self.running.clock.now(), UTC))
+        return ServiceBusTransport(
+            address, connection, handler="test", delayed_retries=True, clock=clock
+        )
+
+
+class TestQueue(OnBroker, TransportConformance):
+    features = Features(ordered_groups=False, exact_depth=False)
+
+
+class TestSessions(OnBroker, OrderTests):
+    features = Features(delayed_retry=False, exact_depth=False)
