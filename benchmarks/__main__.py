@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from benchmarks.paired import Figure
 
-MODULES = ("lambda_dispatch", "azure_functions", "cold_start", "local_queue", "poller")
+MODULES = (
+    "lambda_dispatch",
+    "azure_functions",
+    "cold_start",
+    "observability",
+    "idempotency",
+    "local_queue",
+    "poller",
+)
 _PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 _START, _END = "<!-- bench:start -->", "<!-- bench:end -->"
 

@@ -19,7 +19,7 @@ from benchmarks.paired import Figure, figure
 from queue_runtime.testing import sqs_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _ROOT = Path(__file__).resolve().parents[1]
 _ROUNDS = 11
@@ -64,25 +64,32 @@ def figures() -> Iterator[Figure]:
 
 
 def _compare(folder: Path, program: str, *, limit: float | None, bytecode: bool) -> Figure:
+    pairs = first_answers(folder, program, PLAIN, bytecode=bytecode)
+    what = "Powertools batch" if program is POWERTOOLS else "sync dict handler"
+    with_bytecode = "with bytecode" if bytecode else "without bytecode"
+    return figure(f"cold start, {what} / plain function, {with_bytecode}", pairs, "ms", limit)
+
+
+def first_answers(
+    folder: Path, ours: str, theirs: str, *, bytecode: bool = True, packages: Sequence[str] = ()
+) -> list[tuple[float, float]]:
+    """Start two programs in turn, and give the CPU milliseconds of each one's first answer."""
     _copy(_ROOT / "queue_runtime", folder)
-    for module in ("awslambdaric", "simplejson", "snapshot_restore_py"):
+    for module in ("awslambdaric", "simplejson", "snapshot_restore_py", *packages):
         # The function's folder has its own, so that bytecode is there for all of it or for none.
         _copy(Path(importlib.import_module(module).__file__ or ""), folder)
-    (folder / "plain.py").write_text(PLAIN)
-    (folder / "program.py").write_text(program)
+    (folder / "ours.py").write_text(ours)
+    (folder / "theirs.py").write_text(theirs)
     if bytecode:
         subprocess.run(
             [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash",
              str(folder)],
             check=True,
         )  # fmt: skip
-    pairs = [
-        (_first_answer(folder, "program.handler"), _first_answer(folder, "plain.handler"))
+    return [
+        (_first_answer(folder, "ours.handler"), _first_answer(folder, "theirs.handler"))
         for _ in range(_ROUNDS)
     ]
-    what = "Powertools batch" if program is POWERTOOLS else "sync dict handler"
-    with_bytecode = "with bytecode" if bytecode else "without bytecode"
-    return figure(f"cold start, {what} / plain function, {with_bytecode}", pairs, "ms", limit)
 
 
 def _copy(module: Path, folder: Path) -> None:

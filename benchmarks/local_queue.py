@@ -1,30 +1,27 @@
 """The local transport against bare sqlite3 statements that do the same: receive, then delete.
 
-    python -m benchmarks.local_queue [MESSAGES]
-
-Each figure is the median of five runs that alternate, in microseconds of wall time a message, on a
-file with a write-ahead log and synchronous=NORMAL, 100 messages a receive.
+Five runs that alternate, in wall time, on a file with a write-ahead log and synchronous=NORMAL,
+100 messages a receive.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.paired import Figure, figure
 from queue_runtime.outcome import ACK
 from queue_runtime.transports.base import OutgoingMessage
 from queue_runtime.transports.local import LocalTransport
 from queue_runtime.transports.local_address import read_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 RUNS: Final = 5
 LOT: Final = 100
@@ -92,28 +89,22 @@ CASES: Final = {
     "bare sqlite3": bare,
     "local://q": transport("local://q"),
     "local://q?memory": transport("local://q?memory"),
-    "local://q.fifo, 20 groups": transport("local://q.fifo"),
 }
 
 
-def main(count: int = 10_000) -> int:
-    """Print the table; the exit code says whether the limit is kept."""
+COUNT: Final = 10_000
+
+
+def figures() -> Iterator[Figure]:
+    """Measure the transport against bare statements, in microseconds a message."""
     took: dict[str, list[tuple[float, float]]] = {name: [] for name in CASES}
     for _ in range(RUNS):
         for name, case in CASES.items():
             with TemporaryDirectory() as folder:
-                took[name].append(case(Path(folder), count))
-    reference = median(consume for _, consume in took["bare sqlite3"])
-    print(f"{'':28}{'send':>8}{'receive+settle':>16}{'msgs/s':>10}{'of bare':>10}")
-    for name, runs in took.items():
-        send, consume = (median(column) for column in zip(*runs, strict=True))
-        print(
-            f"{name:28}{send / count * 1e6:>8.1f}{consume / count * 1e6:>16.1f}"
-            f"{count / consume:>10,.0f}{consume / reference:>9.2f}x"
-        )
-    ratio = median(consume for _, consume in took["local://q"]) / reference
-    return int(ratio > LIMIT)
-
-
-if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))
+                took[name].append(case(Path(folder), COUNT))
+    for name, limit in (("local://q", LIMIT), ("local://q?memory", None)):
+        pairs = [
+            (ours[1] / COUNT * 1e6, theirs[1] / COUNT * 1e6)
+            for ours, theirs in zip(took[name], took["bare sqlite3"], strict=True)
+        ]
+        yield figure(f"{name}, receive + settle / bare sqlite3 statements", pairs, "us", limit)

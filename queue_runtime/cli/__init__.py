@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 # Imported only when its command is called, since each brings what the others do not need.
 _COMMANDS = {
+    "check": "say what would go wrong with a handler on its queue",
     "invoke": "run a handler over a file of events, as Lambda or Azure Functions would",
     "poll": "consume a queue with a handler, until it is told to stop",
     "send": "put messages into a queue",
+    "stats": "show how much is in queues, once or again and again",
 }
 
 USER_ERROR = 2
@@ -29,7 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()  # here, where a reader that has gone is met
+        return code
     except QueueRuntimeError as error:
         print(f"queue-runtime {options.command}: {error}", file=sys.stderr)  # noqa: T201
         return USER_ERROR

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queue_runtime.hosts.poller import Poller, Until
+from queue_runtime.hosts.poller.health import HealthServer
 from queue_runtime.transports import open_transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from queue_runtime.cli.ending import Ending
     from queue_runtime.config import Settings
     from queue_runtime.handler import Handler
     from queue_runtime.message import Message
     from queue_runtime.outcome import Outcome
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Job(NamedTuple):
@@ -38,14 +37,16 @@ async def consume(
     *,
     observe: Callable[[Job, Message[Any], Outcome], None],
     started: Callable[[Sequence[tuple[Job, Poller]]], asyncio.Task[None]],
+    ending: Ending,
     with_parent: bool = False,
 ) -> None:
-    """Poll all jobs; the first signal begins a clean end, a second one ends at once.
+    """Poll all jobs, until they end by themselves, a signal does it, or the parent has gone.
 
     A poller that fails ends the others too, since half a service looks like a whole one.
 
     Raises:
         TransportError: a queue is missing or refuses us.
+        SettingsError: the health port is taken.
     """
     async with AsyncExitStack() as stack:
         running = []
@@ -60,15 +61,23 @@ async def consume(
                 observe=partial(observe, job),
             )
             running.append((job, poller))
-        _stop_on_signals([poller for _, poller in running])
+        if port := health_port(jobs):
+            stack.callback(HealthServer(port, [poller for _, poller in running]).close)
+        pollers = [poller for _, poller in running]
+        ending.tell(asyncio.get_running_loop(), partial(_stop, pollers))
         if with_parent:
-            _stop_with_parent([poller for _, poller in running])
+            _stop_with_parent(pollers)
         screen = started(running)
         try:
-            await _all_to_their_end([poller for _, poller in running], until, screen)
+            await _all_to_their_end(pollers, until, screen)
         finally:
             screen.cancel()
             await asyncio.wait([screen])
+
+
+def health_port(jobs: Sequence[Job]) -> int:
+    """Give the port on which all of them are told of, or 0."""
+    return next((job.settings.health_port for job in jobs if job.settings.health_port), 0)
 
 
 async def _all_to_their_end(
@@ -83,25 +92,14 @@ async def _all_to_their_end(
             error = None if task.cancelled() else task.exception()
             if error is not None and failed is None:
                 failed = error
-                for poller in pollers:
-                    poller.stop()
+                _stop(pollers)
     if failed is not None:
         raise failed
 
 
-def _stop_on_signals(pollers: Sequence[Poller]) -> None:
-    loop = asyncio.get_running_loop()
-    seen: list[int] = []
-
-    def on_signal(number: int) -> None:
-        if seen:  # the operator has waited enough: locks will end by themselves
-            os._exit(128 + number)
-        seen.append(number)
-        for poller in pollers:
-            poller.stop()
-
-    for number in SIGNALS:
-        loop.add_signal_handler(number, on_signal, number)
+def _stop(pollers: Sequence[Poller]) -> None:
+    for poller in pollers:
+        poller.stop()
 
 
 def _stop_with_parent(pollers: Sequence[Poller]) -> None:
@@ -111,7 +109,6 @@ def _stop_with_parent(pollers: Sequence[Poller]) -> None:
     def on_stdin() -> None:
         if not os.read(0, 1024):
             loop.remove_reader(0)
-            for poller in pollers:
-                poller.stop()
+            _stop(pollers)
 
     loop.add_reader(0, on_stdin)

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
+import sys
 from typing import TYPE_CHECKING
 
-from queue_runtime.cli.consume import Job, consume
+from queue_runtime.cli.consume import Job, consume, health_port
+from queue_runtime.cli.ending import Ending
 from queue_runtime.cli.processes import run_processes
 from queue_runtime.cli.progress import Progress
 from queue_runtime.cli.targets import find_handler
 from queue_runtime.config import load_settings
 from queue_runtime.errors import SettingsError
+from queue_runtime.exporters.logs import log_as_json
 from queue_runtime.hosts.poller import Until
 
 if TYPE_CHECKING:
-    import argparse
-
     from queue_runtime.config import Settings
 
 _SCHEMES = {"azure": "servicebus", "aws": "sqs", "local": "local"}
-_SETTINGS = ("concurrency", "in_flight", "drain_seconds", "processes", "receive_seconds")
+_SETTINGS = (
+    "concurrency",
+    "in_flight",
+    "drain_seconds",
+    "processes",
+    "receive_seconds",
+    "health_port",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,38 +56,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--quiet", action="store_true", help="no log lines about messages on stderr"
     )
+    parser.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="warning",
+        help="the least severe lines on stderr; info has a line for each message (warning)",
+    )
     parser.add_argument("--each", action="store_true", help="print a JSON line for each message")
     parser.add_argument("--concurrency", metavar="N", help="calls of the handler at a time (10)")
     parser.add_argument("--in-flight", metavar="N", help="messages held at a time (200)")
     parser.add_argument("--receive-seconds", metavar="S", help="how long a receive waits (30)")
     parser.add_argument("--drain-seconds", metavar="S", help="what handlers get at the end (25)")
     parser.add_argument("--processes", metavar="N", help="whole pollers side by side (1)")
-    parser.add_argument("--with-parent", action="store_true", help="end when stdin is closed")
+    parser.add_argument(
+        "--health-port", metavar="PORT", help="answer /health/live and others there (0, off)"
+    )
+    # What each of several processes is given by their parent.
+    parser.add_argument("--with-parent", action="store_true", help=argparse.SUPPRESS)
 
 
 def run(options: argparse.Namespace) -> int:
     """Poll until a signal, or until `--once` or `--until-empty` is satisfied."""
-    level = logging.CRITICAL if options.quiet else logging.WARNING
-    logging.basicConfig(level=level, format="%(levelname)s %(message)s")
     jobs = _jobs(options)
+    _set_up_logs(options, jobs[0].settings)
     processes = max(job.settings.processes for job in jobs)
-    if processes > 1:
-        return run_processes(processes)
+    if processes > 1 and not options.with_parent:
+        return run_processes(processes, health_port(jobs))
     until = Until.ONCE if options.once else Until.EMPTY if options.until_empty else Until.STOPPED
-    progress = Progress(as_json=options.json, as_table=options.table, each=options.each)
+    as_json = options.json or options.with_parent
+    as_table = options.table and not options.with_parent
+    progress = Progress(as_json=as_json, as_table=as_table, each=options.each)
     try:
-        asyncio.run(
-            consume(
-                jobs,
-                until,
-                observe=progress.observe,
-                started=progress.start,
-                with_parent=options.with_parent,
+        with Ending(max(job.settings.drain_seconds for job in jobs)) as ending:
+            asyncio.run(
+                consume(
+                    jobs,
+                    until,
+                    observe=progress.observe,
+                    started=progress.start,
+                    ending=ending,
+                    with_parent=options.with_parent,
+                )
             )
-        )
     finally:
         progress.finish()
     return 0
+
+
+def _set_up_logs(options: argparse.Namespace, settings: Settings) -> None:
+    level = "CRITICAL" if options.quiet else options.log_level.upper()
+    if options.json or options.with_parent or settings.logs == "json" or not sys.stderr.isatty():
+        # Where no person looks a program does, such as the one that collects a container's lines.
+        log_as_json(level, info_lines=settings.info_lines)
+    else:
+        logging.basicConfig(level=level, format="%(levelname)s %(message)s")
 
 
 def _jobs(options: argparse.Namespace) -> list[Job]:

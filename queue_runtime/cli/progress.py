@@ -53,7 +53,7 @@ class Progress:
         self._fates[key] += 1
         if self._each:
             line = {"event": "message", "target": job.target, **fates.record(message, outcome)}
-            with suppress(BrokenPipeError):  # the next progress line meets it, and ends the run
+            with suppress(OSError):  # the next progress line meets it, and ends the run
                 output.json_line(line)
 
     def start(self, running: Sequence[tuple[Job, Poller]]) -> asyncio.Task[None]:
@@ -64,7 +64,9 @@ class Progress:
         return asyncio.create_task(self._lines() if self._as_lines else self._nothing())
 
     def finish(self) -> None:
-        """Show the totals, and every fate with its reason."""
+        """Show the totals, and every fate with its reason; nothing where nothing has begun."""
+        if not self._running:
+            return
         if self._as_lines:
             self._line("stopped")
             for (kind, reason), count in self._sorted():
@@ -73,7 +75,7 @@ class Progress:
                 )
             return
         rows = [(kind, str(count), reason) for (kind, reason), count in self._sorted()]
-        seconds = monotonic() - self._started
+        seconds = max(monotonic() - self._started, 0.001)
         total = sum(self._fates.values())
         title = f"{total:,} deliveries in {seconds:.1f} s ({total / seconds:,.0f} a second)"
         output.table(title, ("fate", "messages", "reason"), rows)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from queue_runtime.cli import output
 from queue_runtime.config import load_settings
 from queue_runtime.errors import SettingsError, TransportError
+from queue_runtime.middleware.sending import send_observed
 from queue_runtime.transports import open_transport
 from queue_runtime.transports.base import OutgoingMessage
 
@@ -63,7 +64,13 @@ async def _send(options: argparse.Namespace) -> tuple[int, list[tuple[int, Trans
                     OutgoingMessage(body, attributes, options.group_id, delay=options.delay)
                     for body in bodies
                 ]
-                failures = await transport.send(messages)
+                try:
+                    failures = await send_observed(transport, messages, settings)
+                except TransportError as error:
+                    if not sent:
+                        raise
+                    # So that whoever tries again knows where to go on.
+                    raise TransportError(f"{error} ({sent:,} messages had been sent)") from error
                 failed += [(start + failure.position, failure.error) for failure in failures]
                 sent += len(messages) - len(failures)
                 advance(len(messages))

@@ -200,7 +200,8 @@ class Context:
     def get_remaining_time_in_millis(self): return 3000
 
 assert take({"Records": [record]}, Context()) == {"batchItemFailures": []}
-heavy = ("boto3", "botocore", "azure", "pydantic", "pydantic_core", "asyncio")
+heavy = ("boto3", "botocore", "azure", "pydantic", "pydantic_core", "asyncio", "opentelemetry",
+         "contextvars", "bisect", "aws_lambda_powertools", "aws_xray_sdk")
 print(sorted(name for name in sys.modules if name.split(".")[0] in heavy))
 """
 

@@ -3,7 +3,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from queue_runtime import instruments
-from queue_runtime.instruments import INSTRUMENTS, MOST_LABEL_SETS, Counter, Histogram
+from queue_runtime.instruments import (
+    INSTRUMENTS,
+    MOST_LABEL_SETS,
+    MOST_RECENT,
+    Counter,
+    Gauge,
+    Histogram,
+)
 
 
 def test_a_counter_keeps_a_number_for_each_set_of_labels() -> None:
@@ -58,6 +65,28 @@ def test_threads_lose_no_count() -> None:
     assert sum(histogram.values()[()][0]) == 4000
 
 
+def test_a_gauge_is_what_was_said_last_and_bounded_too() -> None:
+    gauge = Gauge("g", ("queue",), "")
+    gauge.set(3, "a")
+    gauge.set(1, "a")
+    assert gauge.values() == {("a",): 1}
+    for number in range(MOST_LABEL_SETS + 5):
+        gauge.set(number, f"q{number}")
+    assert len(gauge.values()) == MOST_LABEL_SETS + 1
+    assert gauge.values()[("other",)] == MOST_LABEL_SETS + 4
+
+
+def test_single_durations_are_kept_only_when_asked_for_and_not_without_end() -> None:
+    histogram = Histogram("h", ("queue",), "")
+    histogram.record(1.0, "a")
+    assert histogram.take_recent() == {}
+    histogram.record_all([2.0, 3.0], "a")
+    assert histogram.take_recent() == {("a",): [2.0, 3.0]}
+    histogram.record_all([1.0] * 150, "a")
+    assert len(histogram.take_recent()[("a",)]) == MOST_RECENT
+    assert sum(histogram.values()[("a",)][0]) == 153
+
+
 def test_names_are_the_contract_with_operators() -> None:
     contract = {
         "queue_messages_sent_total": ("queue", "status"),
@@ -70,6 +99,10 @@ def test_names_are_the_contract_with_operators() -> None:
         "queue_complete_duration_seconds": ("queue",),
         "queue_errors_total": ("queue", "error_type"),
         "queue_retry_attempts_total": ("queue",),
+        "queue_sessions_accepted_total": ("queue",),
+        "queue_sessions_completed_total": ("queue",),
+        "queue_sessions_abandoned_total": ("queue",),
+        "queue_session_duration_seconds": ("queue",),
     }
     labels = {instrument.name: instrument.labels for instrument in INSTRUMENTS}
     assert {name: labels[name] for name in contract} == contract
@@ -77,6 +110,10 @@ def test_names_are_the_contract_with_operators() -> None:
 
 
 def test_every_instrument_is_listed_for_the_exporters() -> None:
-    made = [value for value in vars(instruments).values() if isinstance(value, Counter | Histogram)]
+    made = [
+        value
+        for value in vars(instruments).values()
+        if isinstance(value, Counter | Gauge | Histogram)
+    ]
     assert set(map(id, made)) == set(map(id, INSTRUMENTS))
     assert all(instrument.help for instrument in INSTRUMENTS)

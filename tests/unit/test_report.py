@@ -166,7 +166,7 @@ def test_errors_are_counted_by_type() -> None:
 
 
 def test_received_messages_are_counted() -> None:
-    report.received("arrivals", 7)
+    report.received("arrivals", [_message()] * 7)
     assert instruments.MESSAGES_RECEIVED.values()[("arrivals",)] == 7
 
 

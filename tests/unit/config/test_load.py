@@ -357,13 +357,14 @@ UNUSABLE: dict[str, set[str]] = {
         "in_flight",
         "health_port",
     },
-    "poll": {"reserve_seconds"},
+    "poll": {"reserve_seconds", "flush_seconds"},
 }
 UNUSABLE["functions"] = UNUSABLE["lambda"] | {
     "concurrency",
     "breaker_failures",
     "breaker_seconds",
     "breaker_successes",
+    "flush_seconds",
 }
 
 

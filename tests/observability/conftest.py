@@ -1,0 +1,50 @@
+"""One OpenTelemetry SDK for the process, and a process whose telemetry is off before each test."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from queue_runtime import report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@cache
+def _exporter() -> InMemorySpanExporter:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    return exporter
+
+
+@pytest.fixture
+def spans() -> Iterator[InMemorySpanExporter]:
+    """Every span that ended since the test began."""
+    exporter = _exporter()
+    exporter.clear()
+    yield exporter
+    exporter.clear()
+
+
+@pytest.fixture(autouse=True)
+def off(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(report, "_said", set())
+    monkeypatch.setattr(report, "_watchers", [])
+    monkeypatch.setattr(report, "watching", False)
+    monkeypatch.setattr(report, "binding", False)
+    monkeypatch.setattr(report, "systems", {})
+    root = logging.getLogger()
+    before = root.handlers[:], root.level, [handler.formatter for handler in root.handlers]
+    yield
+    root.handlers[:], root.level = before[0], before[1]
+    for handler, formatter in zip(before[0], before[2], strict=True):
+        handler.setFormatter(formatter)

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import json
+import logging
+import sys
+from typing import Any
+
+import pytest
+
+from queue_runtime import DeadLetter, Retry, instruments, queue_handler
+from queue_runtime.cli import poll as poll_command
+from queue_runtime.config import load_settings
+from queue_runtime.errors import AccessDeniedError
+from queue_runtime.exporters.logs import JsonFormatter, log_as_json
+from queue_runtime.exporters.prometheus import exposition
+from queue_runtime.hosts.poller import observed
+from queue_runtime.hosts.poller.observed import Observed
+from queue_runtime.transports.base import Depth, OutgoingMessage
+from tests.hosts.test_lambda_secrets import CASES, SECRET
+from tests.observability.rig import poll
+
+
+@queue_handler(max_deliveries=2)
+def take(body: str) -> None:
+    if body == "bad":
+        raise DeadLetter("bad")
+    if body == "busy":
+        raise Retry("busy", after=0)
+
+
+def _count(instrument: Any, queue: str) -> Any:
+    value = instrument.values().get((queue,), 0)
+    return sum(value[0]) if isinstance(value, tuple) else value
+
+
+def test_everything_that_a_poller_does_is_counted() -> None:
+    bodies = ("a", "b", "bad", "busy")
+    poll(take, *map(OutgoingMessage, bodies), queue="counted", metrics="prometheus")
+    counted = {
+        each.name: _count(each, "counted")
+        for each in instruments.INSTRUMENTS
+        if each.labels == ("queue",)
+    }
+    assert counted["queue_messages_received_total"] == 5
+    assert counted["queue_messages_completed_total"] == 2
+    assert counted["queue_messages_abandoned_total"] == 1
+    assert counted["queue_retry_attempts_total"] == 1
+    assert counted["queue_messages_dead_lettered_total"] == 2
+    assert counted["queue_handler_duration_seconds"] == 5
+    assert counted["queue_time_to_done_seconds"] == 2
+    assert counted["queue_receive_duration_seconds"] > 0
+    assert counted["queue_complete_duration_seconds"] > 0
+    assert counted["queue_messages_in_flight"] == 0
+
+
+def test_without_metrics_no_times_are_taken() -> None:
+    poll(take, OutgoingMessage("a"), queue="untimed")
+    assert _count(instruments.MESSAGES_COMPLETED, "untimed") == 1
+    assert _count(instruments.HANDLER_DURATION, "untimed") == 0
+    assert _count(instruments.TIME_TO_DONE, "untimed") == 0
+
+
+def test_a_group_is_a_session_until_it_is_idle_or_has_a_retry() -> None:
+    sent = [
+        OutgoingMessage("a", group_id="good"),
+        OutgoingMessage("b", group_id="good"),
+        OutgoingMessage("busy", group_id="retried"),
+    ]
+    poll(take, *sent, queue="grouped", options="&ordered", metrics="prometheus")
+    assert _count(instruments.SESSIONS_ACCEPTED, "grouped") == 3
+    assert _count(instruments.SESSIONS_COMPLETED, "grouped") == 2  # the retried one, at the end
+    assert _count(instruments.SESSIONS_ABANDONED, "grouped") == 1
+    assert _count(instruments.SESSION_DURATION, "grouped") == 3
+
+
+class Queue:
+    """A queue of which only the depth is of interest."""
+
+    queue = "deep"
+
+    def __init__(self, *depths: Depth | Exception) -> None:
+        self._depths = list(depths)
+        self.asked = asyncio.Event()
+
+    async def depth(self) -> Depth:
+        depth = self._depths.pop(0)
+        if not self._depths:
+            self.asked.set()
+        if isinstance(depth, Exception):
+            raise depth
+        return depth
+
+
+def test_the_depth_is_looked_at_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observed, "_DEPTH_SECONDS", 0.001)
+
+    async def run() -> None:
+        queue: Any = Queue(Depth(9, 9, 9), AccessDeniedError("no"), Depth(5, 2, 1, 7, 12.5))
+        settings = load_settings({}, environ={}, arguments={"metrics": "prometheus"})
+        watched = Observed(queue, settings, take.definition)
+        watched.start()
+        async with asyncio.timeout(30):
+            await queue.asked.wait()
+        await asyncio.sleep(0)
+        watched.close()
+        await watched.flush()
+
+    asyncio.run(run())
+    states = {
+        labels[1]: value
+        for labels, value in instruments.DEPTH.values().items()
+        if labels[0] == "deep"
+    }
+    assert states == {"visible": 5, "in_flight": 2, "delayed": 1, "dead_lettered": 7}
+    assert _count(instruments.OLDEST_SECONDS, "deep") == 12.5
+    assert instruments.ERRORS.values()[("deep", "depth:AccessDeniedError")] == 1
+
+
+@pytest.mark.parametrize(("handler", "body"), CASES)
+def test_no_error_path_of_a_poller_shows_a_body(
+    handler: Any, body: str, spans: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = io.StringIO()
+    logging.getLogger().addHandler(logging.StreamHandler(out))
+    log_as_json("DEBUG")
+    message = OutgoingMessage(body, {"traceparent": SECRET, "producer": SECRET})
+    poll(handler, message, queue="secret", max_deliveries=1, tracing="otel", backoff_seconds=0)
+    lines = out.getvalue()
+    assert all(json.loads(line) for line in lines.splitlines())
+    everything = [
+        lines,
+        exposition(),
+        *(span.to_json() for span in spans.get_finished_spans()),
+        *capfd.readouterr(),
+    ]
+    assert [text for text in everything if SECRET in text] == []
+
+
+def _options(**said: Any) -> argparse.Namespace:
+    return argparse.Namespace(**{"quiet": False, "json": False, "log_level": "warning", **said})
+
+
+@pytest.mark.parametrize(
+    ("said", "terminal", "level", "as_json"),
+    [
+        ({}, False, logging.WARNING, True),
+        ({}, True, logging.WARNING, False),
+        ({"json": True}, True, logging.WARNING, True),
+        ({"quiet": True}, False, logging.CRITICAL, True),
+        ({"log_level": "info"}, True, logging.INFO, False),
+    ],
+)
+def test_the_commands_lines_are_json_where_no_person_looks(
+    said: dict[str, Any],
+    terminal: bool,
+    level: int,
+    as_json: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", logging.NOTSET)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    poll_command._set_up_logs(_options(**said), load_settings({}, environ={}))
+    (handler,) = root.handlers
+    assert root.level == level
+    assert isinstance(handler.formatter, JsonFormatter) == as_json

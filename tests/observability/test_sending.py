@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from queue_runtime import instruments
+from queue_runtime.config import load_settings
+from queue_runtime.errors import MessageTooLargeError, TransportError
+from queue_runtime.middleware.sending import send_observed
+from queue_runtime.middleware.trace_carriers import traceparent, xray_header
+from queue_runtime.transports.base import OutgoingMessage, SendFailure
+from tests.observability.rig import PRODUCER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Outlet:
+    """Takes what is sent."""
+
+    def __init__(self, queue: str, system: str = "aws_sqs", refuse: int = 0) -> None:
+        self.queue, self.system, self._refuse = queue, system, refuse
+        self.sent: list[OutgoingMessage] = []
+        self.broken = False
+
+    async def send(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendFailure]:
+        if self.broken:
+            raise TransportError("no")
+        self.sent += messages
+        return [SendFailure(at, MessageTooLargeError("SECRET")) for at in range(self._refuse)]
+
+
+def _send(outlet: Any, *messages: OutgoingMessage, **settings: object) -> None:
+    known = load_settings({}, environ={}, arguments={"tracing": "otel", **settings})
+    asyncio.run(send_observed(outlet, messages, known))
+
+
+def test_sends_are_counted_by_status_and_timed() -> None:
+    outlet = Outlet("sends", refuse=1)
+    _send(outlet, *[OutgoingMessage("a")] * 3, tracing=None)
+    counts = instruments.MESSAGES_SENT.values()
+    assert counts[("sends", "success")] == 2
+    assert counts[("sends", "failure")] == 1
+    assert sum(instruments.SEND_DURATION.values()[("sends",)][0]) == 1
+
+
+def test_a_send_that_fails_as_a_whole_is_counted_too(spans: Any) -> None:
+    outlet = Outlet("fails")
+    outlet.broken = True
+    with pytest.raises(TransportError):
+        _send(outlet, *[OutgoingMessage("a")] * 2)
+    assert instruments.MESSAGES_SENT.values()[("fails", "failure")] == 2
+    (span,) = spans.get_finished_spans()
+    assert span.attributes["error.type"] == "TransportError"
+
+
+def test_messages_name_the_span_of_their_send(spans: Any) -> None:
+    outlet = Outlet("named")
+    _send(outlet, OutgoingMessage("a", {"tenant": "x"}))
+    (span,) = spans.get_finished_spans()
+    assert (span.name, span.kind.name) == ("send named", "PRODUCER")
+    assert outlet.sent[0].attributes == {"tenant": "x", "traceparent": traceparent(span.context)}
+
+
+def test_a_refused_message_is_an_error_by_its_type(spans: Any) -> None:
+    _send(Outlet("refused", refuse=1), OutgoingMessage("a"), OutgoingMessage("b"))
+    (span,) = spans.get_finished_spans()
+    assert span.attributes["error.type"] == "MessageTooLargeError"
+    assert span.attributes["messaging.batch.message_count"] == 2
+    assert "SECRET" not in span.to_json()
+
+
+def test_what_the_caller_says_of_its_origin_stays(spans: Any) -> None:
+    outlet = Outlet("said")
+    _send(outlet, OutgoingMessage("a", {"traceparent": PRODUCER}))
+    assert outlet.sent[0].attributes == {"traceparent": PRODUCER}
+
+
+@pytest.mark.parametrize(("count", "has_room"), [(8, True), (9, False), (10, False)])
+def test_sqs_keeps_room_for_the_producers_attributes_and_our_own(
+    count: int, has_room: bool, spans: Any
+) -> None:
+    outlet = Outlet("crowded")
+    attributes = {f"a{number}": "x" for number in range(count)}
+    _send(outlet, OutgoingMessage("a", attributes))
+    (span,) = spans.get_finished_spans()
+    (message,) = outlet.sent
+    assert ("traceparent" in message.attributes) == has_room
+    assert len(message.attributes) <= max(count, 9)
+    if not has_room:
+        header = message.native["MessageSystemAttributes"]["AWSTraceHeader"]
+        assert header == {"DataType": "String", "StringValue": xray_header(span.context)}
+
+
+def test_service_bus_has_room_for_all(spans: Any) -> None:
+    outlet = Outlet("roomy", "servicebus")
+    _send(outlet, OutgoingMessage("a", {f"a{number}": "x" for number in range(30)}))
+    assert "traceparent" in outlet.sent[0].attributes
+    assert not outlet.sent[0].native
+
+
+def test_without_tracing_nothing_is_added(spans: Any) -> None:
+    outlet = Outlet("plain")
+    _send(outlet, OutgoingMessage("a"), tracing=None)
+    assert outlet.sent == [OutgoingMessage("a")]
+    assert not spans.get_finished_spans()

@@ -1,0 +1,115 @@
+"""The breaker by itself: what opens it, what closes it, and what tells it nothing."""
+
+from __future__ import annotations
+
+from queue_runtime import DeadLetter, Discard, Retry
+from queue_runtime.breaker import Breaker
+from queue_runtime.errors import BodyDecodeError
+from queue_runtime.outcome import ACK, Disposition, Outcome, classify, unrun
+
+FAILED = Outcome(Disposition.RETRY, delay=1.0, error=ConnectionError())
+EXHAUSTED = Outcome(Disposition.DEAD_LETTER, error=ConnectionError())
+POISON = Outcome(Disposition.DEAD_LETTER, error=BodyDecodeError("no JSON"))
+
+
+class Bench:
+    """A breaker on a clock that the test moves."""
+
+    def __init__(self, failures: int = 3, seconds: float = 30.0, successes: int = 2) -> None:
+        self.now = 1000.0
+        self.breaker = Breaker(
+            failures, seconds=seconds, successes=successes, clock=lambda: self.now
+        )
+
+    def record(self, *outcomes: Outcome) -> None:
+        for outcome in outcomes:
+            self.breaker.record(outcome)
+
+    def state(self) -> tuple[float, bool]:
+        return self.breaker.wait(), self.breaker.on_trial()
+
+
+def opened() -> Bench:
+    bench = Bench()
+    bench.record(FAILED, FAILED, FAILED)
+    return bench
+
+
+def test_failures_in_a_row_open_it() -> None:
+    bench = Bench()
+    bench.record(FAILED, FAILED)
+    assert bench.state() == (0.0, False)
+    bench.record(FAILED)
+    assert bench.state() == (30.0, True)
+
+
+def test_a_success_in_between_starts_the_count_anew() -> None:
+    bench = Bench()
+    bench.record(FAILED, FAILED, ACK, FAILED, FAILED)
+    assert bench.state() == (0.0, False)
+
+
+def test_what_the_handler_asked_for_counts_as_it_means() -> None:
+    bench = Bench()
+    asked, discarded = classify(Retry("busy", after=5)), classify(Discard("old"))
+    bench.record(asked, asked, discarded, asked, asked)
+    assert bench.state() == (0.0, False)
+    bench.record(asked)
+    assert bench.state() == (30.0, True)
+
+
+def test_a_last_delivery_that_fails_counts_too() -> None:
+    bench = Bench()
+    bench.record(EXHAUSTED, EXHAUSTED, EXHAUSTED)
+    assert bench.state() == (30.0, True)
+
+
+def test_what_says_nothing_about_health_changes_nothing() -> None:
+    bench = Bench()
+    silent = (POISON, classify(DeadLetter("no such customer")), unrun("no time left"))
+    bench.record(FAILED, FAILED, *silent)
+    assert bench.state() == (0.0, False)
+    bench.record(FAILED)
+    assert bench.state() == (30.0, True)
+    bench.now += 30
+    bench.record(*silent)
+    assert bench.state() == (0.0, True)
+
+
+def test_it_waits_then_tries_and_closes_after_enough_successes() -> None:
+    bench = opened()
+    bench.now += 29
+    assert bench.state() == (1.0, True)
+    bench.now += 1
+    assert bench.state() == (0.0, True)
+    bench.record(ACK)
+    assert bench.state() == (0.0, True)
+    bench.record(ACK)
+    assert bench.state() == (0.0, False)
+    bench.record(FAILED, FAILED)
+    assert bench.state() == (0.0, False)
+
+
+def test_a_trial_that_fails_opens_it_again_for_as_long() -> None:
+    bench = opened()
+    bench.now += 31
+    bench.record(ACK, FAILED)
+    assert bench.state() == (30.0, True)
+    bench.now += 30
+    bench.record(ACK)
+    assert bench.state() == (0.0, True), "an earlier round's success must not count"
+
+
+def test_messages_that_had_started_before_it_opened_are_no_trials() -> None:
+    bench = opened()
+    bench.now += 10
+    bench.record(ACK, ACK, ACK)
+    assert bench.state() == (20.0, True), "it closed without a trial"
+    bench.record(FAILED)
+    assert bench.state() == (20.0, True), "it was held open by what it had let through before"
+
+
+def test_zero_failures_leave_it_off() -> None:
+    bench = Bench(failures=0)
+    bench.record(*[FAILED] * 50)
+    assert bench.state() == (0.0, False)
