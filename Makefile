@@ -12,7 +12,7 @@ UV := .tools/uv-env/bin/uv
 BIN := .venv/bin
 JOBS ?= auto
 # What tests need beyond Python: command:package, installed by `make system-packages` where missing.
-SYSTEM_PACKAGES :=
+SYSTEM_PACKAGES := redis-server:redis-server promtool:prometheus
 
 -include infra/lambda-build.mk
 
