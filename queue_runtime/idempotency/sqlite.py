@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from queue_runtime.errors import SettingsError
 from queue_runtime.idempotency.base import FRESH, found
+from queue_runtime.write_ahead import use_write_ahead_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -133,8 +134,7 @@ class SqliteStore:
             self._connection = sqlite3.connect(
                 self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
+            use_write_ahead_log(self._connection, patience=_BUSY_SECONDS)
             self._process = os.getpid()
         return self._connection
 

@@ -6,13 +6,13 @@ import os
 import sqlite3
 from contextlib import contextmanager
 from threading import RLock
-from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 from queue_runtime.errors import AccessDeniedError, TransportError
 from queue_runtime.transports.local_arrivals import Arrivals, arrivals_of
 from queue_runtime.transports.local_errors import BUSY_SECONDS, explained
 from queue_runtime.transports.local_schema import prepare
+from queue_runtime.write_ahead import use_write_ahead_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ class Store:
         try:
             with self._errors_explained():
                 if path is not None:
-                    _use_write_ahead_log(self._db)
+                    use_write_ahead_log(self._db, patience=BUSY_SECONDS)
                 self.ordered = prepare(self._db, path, ordered)
                 self._file = self._identity()
         except BaseException:
@@ -122,25 +122,6 @@ def _make_folder(queue: str, folder: Path) -> None:
             f"local queue {queue} cannot be used: its folder {folder} cannot be made "
             f"({error.strerror}); have the queue elsewhere (QUEUE_LOCAL_DIRECTORY)"
         ) from error
-
-
-def _use_write_ahead_log(db: sqlite3.Connection) -> None:
-    """Let readers and a writer work at the same time, at one sync a checkpoint.
-
-    A killed process loses nothing; a power failure may take the last transactions.
-    """
-    # SQLite does not wait by itself while another process makes the same change.
-    deadline = monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            break
-        except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-            if not busy or monotonic() > deadline:
-                raise
-            sleep(0.005)
-    db.execute("PRAGMA synchronous = NORMAL")
 
 
 _memory_lock: Final = RLock()

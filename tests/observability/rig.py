@@ -24,7 +24,12 @@ XRAY = "Root=1-57ff426a-80c11c39b0c928905eb0828d;Parent=1111222233334445;Sampled
 
 
 def poll(
-    handler: Handles, *messages: OutgoingMessage, queue: str, options: str = "", **settings: object
+    handler: Handles,
+    *messages: OutgoingMessage,
+    queue: str,
+    options: str = "",
+    until: Until = Until.EMPTY,
+    **settings: object,
 ) -> None:
     """Send messages to a local queue in memory, and poll it until it is empty."""
 
@@ -32,7 +37,7 @@ def poll(
         known = load_settings(handler.definition.settings, environ={}, arguments=settings)
         transport = open_transport(f"local://{queue}?memory{options}", settings=known)
         await transport.send(messages)
-        await Poller(handler, transport, settings=known).run(Until.EMPTY)
+        await Poller(handler, transport, settings=known).run(until)
         await transport.aclose()
 
     asyncio.run(run())

@@ -56,12 +56,20 @@ class Settler:
             self._timer = loop.call_later(_COALESCE_SECONDS, self._flush)
 
     async def settle_now(self, entry: Entry, outcome: Outcome) -> Outcome:
-        """Carry one outcome out while its group waits; gives what it came to."""
+        """Carry one outcome out while its group waits, after the group's earlier ones; gives what
+        it came to.
+        """
         if not entry.handed_over:
             entry.handed_over = True
             # In a task of its own: who waits may be cancelled, and the request must not be.
-            await asyncio.wait([self._begin([(entry, outcome)])])
+            await asyncio.wait([self._begin([*self._earlier(entry), (entry, outcome)])])
         return outcome if outcome.settled else _as_retry(outcome, "it could not be dead-lettered")
+
+    def _earlier(self, entry: Entry) -> list[Settled]:
+        group = entry.message.group_id
+        earlier = [pair for pair in self._waiting if pair[0].message.group_id == group]
+        self._waiting = [pair for pair in self._waiting if pair[0].message.group_id != group]
+        return earlier
 
     async def drain(self) -> None:
         """Carry out everything that waits, and wait until it is done or given up."""

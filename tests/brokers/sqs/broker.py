@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+# The event loop makes a protocol of an accepted socket in a few turns.
+_TURNS_TO_ACCEPT = 10
+
 
 class SqsBroker:
     """SQS on loopback for any client of the JSON protocol; signatures are not looked at."""
@@ -114,9 +117,15 @@ class SqsBroker:
         forget()
         server.close()
         polls.close()
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        """Close every connection before the loop ends, or a client would wait for an open one."""
+        for _ in range(_TURNS_TO_ACCEPT):
+            await asyncio.sleep(0)
         for connection in tuple(self._connections):
             connection.close()
-        while self._connections:  # else a client could wait for one that the loop left open
+        while self._connections:  # noqa: ASYNC110 - the loop itself has to turn
             await asyncio.sleep(0)
 
     def create_queue(self, name: str, **attributes: Any) -> str:

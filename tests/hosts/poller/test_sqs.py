@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from queue_runtime import DeadLetter, Message, Retry, queue_handler
+from queue_runtime import DeadLetter, Message, Retry, instruments, queue_handler
 from queue_runtime.errors import AccessDeniedError, QueueNotFoundError
 from queue_runtime.hosts.poller import Poller, PollStats, Until
 from queue_runtime.transports.base import OutgoingMessage
@@ -258,6 +258,25 @@ def test_hanging_up_on_everybody_is_survived(broker: SqsBroker) -> None:
 
     asyncio.run(run())
     assert len(runs) == 90
+
+
+def test_a_server_that_restarts_is_found_again(broker: SqsBroker) -> None:
+    broker.create_queue("orders")
+    broker.fill("orders", 30, "x")
+    runs: Counter[str] = Counter()
+
+    async def run() -> None:
+        async with polling(counting(runs), lock=2) as poller:
+            await until_true(lambda: poller.stats.completed == 30)
+            errors = instruments.ERRORS.values()
+            broker.stop()
+            await until_true(lambda: instruments.ERRORS.values() != errors)
+            broker.start()
+            fill_meanwhile(broker, 30)
+            await until_settled(broker)
+
+    asyncio.run(run())
+    assert len(runs) == 60
 
 
 def test_credentials_that_expire_are_renewed_while_running(broker: SqsBroker) -> None:
