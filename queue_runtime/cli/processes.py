@@ -87,7 +87,8 @@ class _Child:
         code = self._process.poll()
         if code is None:
             return True
-        self._process = None
+        with self._process:  # which closes the pipe
+            self._process = None
         if self._passed_on is not None and code == -self._passed_on:
             code = 0  # it was told to end before it had begun
         self.code = 128 - code if code < 0 else code

@@ -119,7 +119,7 @@ def test_the_depth_is_looked_at_again_and_again(monkeypatch: pytest.MonkeyPatch)
     assert instruments.ERRORS.values()[("deep", "depth:AccessDeniedError")] == 1
 
 
-@pytest.mark.parametrize(("number", "case"), enumerate(CASES))
+@pytest.mark.parametrize(("number", "case"), list(enumerate(CASES)))
 def test_no_error_path_of_a_poller_shows_a_body(
     number: int, case: tuple[Any, str], spans: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,7 +143,9 @@ def test_no_error_path_of_a_poller_shows_a_body(
 
 
 def _options(**said: Any) -> argparse.Namespace:
-    return argparse.Namespace(**{"quiet": False, "json": False, "log_level": "warning", **said})
+    return argparse.Namespace(
+        **{"quiet": False, "json": False, "log_level": "warning", "with_parent": False, **said}
+    )
 
 
 @pytest.mark.parametrize(

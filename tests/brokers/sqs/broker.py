@@ -115,14 +115,12 @@ class SqsBroker:
         report(None)
         await self._stop.wait()
         forget()
-        server.close()
+        await _close(server)
         polls.close()
         await self._hang_up()
 
     async def _hang_up(self) -> None:
         """Close every connection before the loop ends, or a client would wait for an open one."""
-        for _ in range(_TURNS_TO_ACCEPT):
-            await asyncio.sleep(0)
         for connection in tuple(self._connections):
             connection.close()
         while self._connections:  # noqa: ASYNC110 - the loop itself has to turn
@@ -178,6 +176,19 @@ class SqsBroker:
             return work()
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+
+
+async def _close(server: asyncio.Server) -> None:
+    """Stop listening, but not before what has been accepted has its protocol.
+
+    asyncio forgets a socket, and leaves it open, whose server is closed in between.
+    """
+    loop = asyncio.get_running_loop()
+    for listener in server.sockets:
+        loop.remove_reader(listener.fileno())
+    for _ in range(_TURNS_TO_ACCEPT):
+        await asyncio.sleep(0)
+    server.close()
 
 
 def _attribute_text(value: object) -> str:

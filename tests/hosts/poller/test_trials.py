@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from queue_runtime import Message, queue_handler
 from queue_runtime.hosts.poller import Until
+from queue_runtime.hosts.poller.vitals import State
 from tests.hosts.poller.rig import ScriptedQueue, in_group, messages, polled, until_true
 
 if TYPE_CHECKING:
@@ -126,3 +127,35 @@ def test_one_message_at_a_time_is_on_trial() -> None:
         breaker_successes=6,
     )
     assert most == [1] * 6
+
+
+def test_a_whole_receive_that_arrives_on_trial_is_tried_with_one() -> None:
+    calls: list[str] = []
+    broken = True
+
+    @queue_handler
+    async def handle(message: Message[bytes]) -> None:
+        calls.append(message.id)
+        if broken:
+            await until_true(lambda: len(queue.limits) > 2)  # the next receives have begun
+            raise ConnectionError
+        await asyncio.sleep(0)
+
+    queue = TwoReceives(*messages(20))
+
+    async def meanwhile(poller: Poller) -> None:
+        nonlocal broken
+        await until_true(lambda: len(queue.settled) == 10)
+        broken = False
+        await until_true(lambda: poller.vitals.state() is not State.BREAKER_OPEN)
+        queue.late.set()
+        await until_true(lambda: len(queue.settled) == 20)
+        poller.stop()
+
+    queue.late = asyncio.Event()
+    values = {"breaker_failures": 10, "breaker_seconds": 0.01, "breaker_successes": 5}
+    polled(handle, queue, Until.STOPPED, meanwhile=meanwhile, **values)
+    assert len(calls) == 11
+    assert [name for name, outcome in queue.settled if outcome.unrun] == sorted(
+        {f"m{n}" for n in range(10, 20)} - {calls[-1]}
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from queue_runtime import Message, TransportError, queue_handler
+from queue_runtime import Batch, Message, TransportError, queue_handler
 from queue_runtime.hosts.poller import Poller, Until
 from tests.hosts.poller.rig import ScriptedQueue, messages, polled, settings_for, until_true
 
@@ -82,3 +82,37 @@ def test_a_depth_that_cannot_be_had_is_asked_for_again() -> None:
     queue = Silent(*messages(3))
     assert polled(take, queue).completed == 3
     assert queue.asked == 3
+
+
+@pytest.mark.parametrize("batch", [True, False])
+def test_an_error_of_our_own_brings_the_message_back(
+    batch: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_arguments: object) -> None:
+        raise AssertionError("ours")
+
+    monkeypatch.setattr("queue_runtime.pipeline.Pipeline.run_batch", broken)
+    monkeypatch.setattr(
+        "queue_runtime.pipeline.Pipeline._build_run", lambda *_arguments, **_options: broken
+    )
+
+    async def many(batch: Batch[bytes]) -> None: ...
+
+    async def one(message: Message[bytes]) -> None: ...
+
+    handler = queue_handler(many) if batch else queue_handler(one)
+    assert polled(handler, ScriptedQueue(*messages(3))).returned == 3
+
+
+def test_a_batch_that_does_not_finish_is_interrupted_and_returned() -> None:
+    @queue_handler
+    async def stuck(batch: Batch[bytes]) -> None:
+        await asyncio.Event().wait()
+
+    async def meanwhile(poller: Poller) -> None:
+        await until_true(lambda: poller.stats.received == 3)
+        poller.stop()
+
+    queue = ScriptedQueue(*messages(3))
+    stats = polled(stuck, queue, Until.STOPPED, meanwhile=meanwhile, drain_seconds=0.05)
+    assert (stats.returned, stats.held) == (3, 0)
