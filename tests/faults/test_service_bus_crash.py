@@ -120,6 +120,7 @@ async def left(transport: ServiceBusTransport) -> int:
     return depth.total
 
 
+@pytest.mark.soak  # half a minute of kills, whose locks end late on a machine that is busy
 @pytest.mark.parametrize("url", ["servicebus:///orders", "servicebus:///carts?sessions=true"])
 def test_kills_lose_nothing_and_repeat_little(url: str, tmp_path: Path) -> None:
     journal = tmp_path / "journal"

@@ -45,9 +45,6 @@ class Settler:
         if entry.handed_over:
             return  # while its group waited for it, or at the end, before its middleware answered
         entry.handed_over = True
-        if entry.stale():
-            self._lost(entry, outcome)
-            return
         self._waiting.append((entry, outcome))
         if len(self._waiting) >= self._transport.batch_size:
             self._flush()
@@ -140,11 +137,13 @@ class Settler:
 
     def _still_ours(self, chunk: Sequence[Settled]) -> list[Settled]:
         """Sort out what was lost while it waited: some services delete by a stale receipt."""
-        ours = [pair for pair in chunk if not pair[0].stale()]
-        if len(ours) < len(chunk):
-            for entry, outcome in chunk:
-                if entry.stale():
-                    self._lost(entry, outcome)
+        now, ours = monotonic(), []
+        for pair in chunk:
+            entry, outcome = pair
+            if entry.lost or entry.message.locked_until <= now:
+                self._lost(entry, outcome)
+            else:
+                ours.append(pair)
         return ours
 
     def _confirm(self, done: Sequence[Settled], took: float) -> None:
