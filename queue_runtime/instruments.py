@@ -105,13 +105,9 @@ class Histogram:
                 row[bisect_left(bounds, seconds)] += 1
                 row[-1] += seconds
                 if self.recent is not None:
-                    self._keep(seconds, labels)
-
-    def _keep(self, seconds: float, labels: Labels) -> None:
-        if self.recent is not None:
-            kept = self.recent.setdefault(labels, [])
-            if len(kept) < MOST_RECENT:
-                kept.append(seconds)
+                    kept = self.recent.setdefault(labels, [])
+                    if len(kept) < MOST_RECENT:
+                        kept.append(seconds)
 
     def take_recent(self) -> Mapping[Labels, list[float]]:
         """Give the durations since the last time, at most `MOST_RECENT` for each set of labels."""
