@@ -21,6 +21,7 @@ MODULES = (
     "idempotency",
     "local_queue",
     "poller",
+    "sqs_poller",
 )
 _PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 _START, _END = "<!-- bench:start -->", "<!-- bench:end -->"
