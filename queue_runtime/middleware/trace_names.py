@@ -72,4 +72,6 @@ class Names:
                 "messaging.operation.name": operation,
                 "messaging.operation.type": _TYPES[operation],
             }
+            if self.system == "servicebus" and _TYPES[operation] == "settle":
+                found["messaging.servicebus.disposition_status"] = operation
         return found

@@ -186,9 +186,8 @@ class Tracing:
         links: list[Link] | None,
         parent: Context | None = None,
     ) -> Span:
-        attributes = dict(self._names.of_operation("process", queue))
-        if len(messages) > 1:
-            attributes["messaging.batch.message_count"] = len(messages)
+        # A delivery of one message to a handler of single ones has a span below, which names it.
+        attributes = self._of("process", queue, messages, named=self._is_batch)
         return self._tracer.start_span(
             f"process {queue}", parent, SpanKind.CONSUMER, attributes, links
         )
@@ -279,11 +278,7 @@ class Tracing:
     ) -> None:
         if not messages:
             return
-        attributes = dict(self._names.of_operation(operation, queue))
-        if len(messages) > 1:
-            attributes["messaging.batch.message_count"] = len(messages)
-        else:
-            attributes = self._names.with_message(attributes, messages[0])
+        attributes = self._of(operation, queue, messages)
         now = time_ns()
         self._tracer.start_span(
             f"{operation} {queue}",
@@ -293,6 +288,17 @@ class Tracing:
             links,
             start_time=now - int(seconds * 1e9),
         ).end(now)
+
+    def _of(
+        self, operation: str, queue: str, messages: Sequence[Message[Any]], *, named: bool = True
+    ) -> dict[str, Any]:
+        """Give the attributes of what is done to messages: how many there are, or which one."""
+        attributes = dict(self._names.of_operation(operation, queue))
+        if len(messages) > 1:
+            attributes["messaging.batch.message_count"] = len(messages)
+        elif named:
+            attributes = self._names.with_message(attributes, messages[0])
+        return attributes
 
     def _parent(self, message: Message[Any], producers: tuple[SpanContext, ...]) -> Context | None:
         if self._sessions and message.group_id is not None:

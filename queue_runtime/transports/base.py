@@ -73,7 +73,8 @@ class Transport(Protocol):
 
     Batch-shaped and dumb: a call makes one attempt and reports what failed, entry by entry; when to
     try again is decided above. Calls may be made from any event loop and thread, and at the same
-    time; a cancelled `receive` strands no message: what it had already locked is given back.
+    time; a cancelled `receive` strands no message: what it had already locked is given back, or
+    given to its caller all the same.
 
     A whole request that fails raises a TransportError: `QueueNotFoundError`, `AccessDeniedError`,
     or TransportError itself for what may pass by itself.

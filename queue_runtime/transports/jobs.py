@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,9 @@ class Job(Generic[ResultT]):
     it hears of the result.
     """
 
-    def __init__(self, work: Callable[[], ResultT], undo: Callable[[ResultT], None] | None) -> None:
+    def __init__(
+        self, work: Callable[[], ResultT], undo: Callable[[ResultT], None] | None = None
+    ) -> None:
         self._work, self._undo = work, undo
         self._lock = Lock()
         self._abandoned = False
@@ -29,8 +31,12 @@ class Job(Generic[ResultT]):
         self.answer: asyncio.Future[ResultT] = self._loop.create_future()
 
     def run(self) -> None:
-        """Do the work, on the thread that is for it; undo it where its caller has gone."""
-        if self._abandoned and self._undo:
+        """Do the work, on the thread that is for it; undo it where its caller has gone.
+
+        Work that is abandoned before is not begun.
+        """
+        if self._abandoned:
+            self._tell(self.answer.cancel)
             return
         try:
             result = self._work()
@@ -54,9 +60,9 @@ class Job(Generic[ResultT]):
             undo, result = self._undo, self._done[0]
             return lambda: undo(result)
 
-    def _tell(self, how: Callable[[Any], None], what: object) -> None:
+    def _tell(self, how: Callable[..., object], *what: object) -> None:
         with suppress(RuntimeError):  # a closed loop: whoever asked is gone
-            self._loop.call_soon_threadsafe(how, what)
+            self._loop.call_soon_threadsafe(how, *what)
 
     def _accept(self, result: ResultT) -> None:
         if not self.answer.done():
@@ -65,3 +71,9 @@ class Job(Generic[ResultT]):
     def _refuse(self, error: BaseException) -> None:
         if not self.answer.done():
             self.answer.set_exception(error)
+
+
+def result_of(answer: asyncio.Future[ResultT]) -> ResultT | None:
+    """Give what an answer has come to; None where there is none, or an error."""
+    failed = not answer.done() or answer.cancelled() or answer.exception() is not None
+    return None if failed else answer.result()

@@ -41,14 +41,13 @@ class DatabaseThread:
         try:
             return await job.answer
         except asyncio.CancelledError:
-            rest = job.abandon()
-            if rest is not None:
+            if undo is not None and (rest := job.abandon()) is not None:
                 self._put(rest)
             raise
 
     async def aclose(self, last: Callable[[], None]) -> None:
         """End the thread after the jobs that it has, and after `last`; later ones are refused."""
-        job = Job(last, None)
+        job = Job(last)
         if not self._put(job.run, closing=True):
             return
         await job.answer

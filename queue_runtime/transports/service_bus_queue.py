@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from queue_runtime import instruments, report
 from queue_runtime.errors import TransportError
 from queue_runtime.transports.base import Depth, SettleFailure
+from queue_runtime.transports.jobs import result_of
 from queue_runtime.transports.service_bus_errors import (
     is_of_connection,
     is_of_lock,
@@ -126,12 +127,6 @@ class QueueLink:
             start = peeked[-1].sequence_number + 1
         return Depth(counts[0], 0, counts[2], oldest_seconds=_age(oldest))
 
-    async def give_back(self, messages: Sequence[Message[Any]]) -> None:
-        """Give back what was received and reached nobody."""
-        if messages and self._receiver is not None:
-            async with self._line.requesting():
-                await self._settling.abandon(self._receiver, messages)
-
     async def close(self) -> None:
         """End a receive under way, and let go of the connection."""
         self._closed = self._line.ending = True
@@ -147,9 +142,8 @@ class QueueLink:
         replaceable = self._receiver is not None
         while not self._closed:
             receiver = await self._opened()
-            seconds = min(max(deadline - monotonic(), SHORTEST_POLL), self._longest_poll)
             try:
-                raws = await self._poll(receiver, limit, seconds)
+                messages = await self._poll(receiver, limit, deadline)
             except Exception as error:
                 self._replace(receiver)
                 # The service ends links that were idle for ten minutes, which is no news.
@@ -157,40 +151,38 @@ class QueueLink:
                     raise translated(error, self._queue) from error
                 replaceable = False
                 continue
-            messages = self._locked(raws, receiver)
             if messages or monotonic() >= deadline:
-                if len(raws) < limit:
-                    await revoke_credit(receiver)
                 return messages
-            keep_arrivals(receiver, keep=True)
         return []
 
-    async def _poll(self, receiver: Any, limit: int, seconds: float) -> list[Any]:
-        """Poll once. The SDK's call is never cancelled, so one that nobody waits for is undone."""
-        poll = asyncio.ensure_future(self._poll_alone(receiver, limit, seconds))
+    async def _poll(self, receiver: Any, limit: int, deadline: float) -> list[Message[Any]]:
+        """Poll once. The SDK's call is never cancelled, but ended, and what it brings is given."""
+        poll = asyncio.ensure_future(self._poll_alone(receiver, limit, deadline))
         try:
             return await asyncio.shield(poll)
         except asyncio.CancelledError:
             self._line.ending = True
             try:
-                await self._undo(poll, receiver)
+                await asyncio.wait([poll])
             finally:
                 self._line.ending = self._closed
+            if messages := result_of(poll):
+                return messages
+            if poll.exception() is not None:
+                self._replace(receiver)
             raise
 
-    async def _poll_alone(self, receiver: Any, limit: int, seconds: float) -> list[Any]:
+    async def _poll_alone(self, receiver: Any, limit: int, deadline: float) -> list[Message[Any]]:
         async with self._line.polling():
-            raws: list[Any] = await receiver.receive_messages(limit, max_wait_time=seconds)
-            return raws
-
-    async def _undo(self, poll: asyncio.Future[list[Any]], receiver: Any) -> None:
-        try:
-            raws = await poll
-        except Exception:
-            self._replace(receiver)
-            return
-        await revoke_credit(receiver)
-        await self.give_back(self._locked(raws, receiver))
+            seconds = min(max(deadline - monotonic(), SHORTEST_POLL), self._longest_poll)
+            raws = await receiver.receive_messages(limit, max_wait_time=seconds)
+        messages = self._locked(raws, receiver)
+        over = messages or self._line.ending or monotonic() >= deadline
+        if not over:
+            keep_arrivals(receiver, keep=True)
+        elif len(raws) < limit:
+            await revoke_credit(receiver)
+        return messages
 
     def _locked(self, raws: Sequence[Any], receiver: Any) -> list[Message[Any]]:
         messages = []

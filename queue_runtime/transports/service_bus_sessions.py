@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from queue_runtime import report
 from queue_runtime.errors import TransportError
 from queue_runtime.transports.base import Depth
+from queue_runtime.transports.jobs import result_of
 from queue_runtime.transports.service_bus_errors import translated
 from queue_runtime.transports.service_bus_receiver import OPEN_SECONDS, open_receiver
 from queue_runtime.transports.service_bus_session import (
@@ -94,8 +95,8 @@ class Sessions:
         try:
             await asyncio.wait([waiter.answer], timeout=max(wait, SHORTEST_WAIT))
         except asyncio.CancelledError:
-            if waiter.answer.done() and not waiter.answer.exception():
-                await self.give_back(waiter.answer.result())
+            if messages := result_of(waiter.answer):
+                return messages
             raise
         finally:
             self._leave(waiter)
@@ -120,11 +121,6 @@ class Sessions:
         except Exception as error:
             raise translated(error, self._queue) from error
         return Depth(count, 0, 0)
-
-    async def give_back(self, messages: Sequence[Message[Any]]) -> None:
-        """Let the sessions go of messages that reached nobody."""
-        for message in messages:
-            message.receipt.source.end()
 
     async def close(self) -> None:
         """Let all sessions go."""

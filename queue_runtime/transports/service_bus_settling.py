@@ -71,13 +71,6 @@ class Settling:
             if error is not None
         ]
 
-    async def abandon(self, receiver: Any, messages: Sequence[Message[Any]]) -> None:
-        """Give messages back that nobody has seen; what fails comes back with its lock's end."""
-        await asyncio.gather(
-            *(receiver.abandon_message(message.receipt.raw) for message in messages),
-            return_exceptions=True,
-        )
-
     async def _one(
         self, receiver: Any, message: Message[Any], outcome: Outcome
     ) -> TransportError | None:

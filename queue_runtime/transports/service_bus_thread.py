@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from queue_runtime.errors import TransportError
+from queue_runtime.transports.jobs import result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -27,7 +28,6 @@ class LoopThread:
         self._lock = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: Thread | None = None
-        self.undoing: set[asyncio.Task[object]] = set()
 
     def start(self, work: Coroutine[Any, Any, ResultT]) -> Future[ResultT]:
         """Begin a coroutine, and give what will hold its result."""
@@ -44,27 +44,19 @@ class LoopThread:
                 raise self._ended() from None
             raise
 
-    async def run_or_undo(
-        self,
-        work: Coroutine[Any, Any, ResultT],
-        undo: Callable[[ResultT], Coroutine[Any, Any, object]],
-    ) -> ResultT:
-        """Run a coroutine that ends with its caller; a result that comes too late is undone."""
-        caller = asyncio.get_running_loop()
-        answer: asyncio.Future[ResultT] = caller.create_future()
-        call = _CancellableCall(self, work, undo)
-
-        def tell(future: Future[ResultT]) -> None:
-            try:
-                caller.call_soon_threadsafe(_copy, future, answer, self._ended())
-            except RuntimeError:
-                call.give_up()  # the caller's loop has ended
-
-        call.future.add_done_callback(tell)
+    async def run_cancellable(self, work: Coroutine[Any, Any, ResultT]) -> ResultT:
+        """Run a coroutine that is cancelled with its caller; what it gives then is the caller's."""
+        call = _CancellableCall(work)
+        answer = asyncio.wrap_future(self.start(call.run()))
         try:
-            return await answer
+            return await asyncio.shield(answer)
         except asyncio.CancelledError:
-            call.give_up()
+            if answer.cancelled():
+                raise self._ended() from None
+            call.cancel()
+            await asyncio.wait([answer])
+            if result := result_of(answer):
+                return result
             raise
 
     def close(self, last: Callable[[], Coroutine[Any, Any, object]]) -> None:
@@ -102,73 +94,36 @@ class LoopThread:
             self._loop = self._thread = None
         if loop is None or thread is None:
             return None
-        return asyncio.run_coroutine_threadsafe(_end(last, self.undoing), loop), thread
+        return asyncio.run_coroutine_threadsafe(_end(last), loop), thread
 
 
-class _CancellableCall:
-    """A coroutine under way on a `LoopThread`, which is either cancelled or undone, never lost."""
+class _CancellableCall(Generic[ResultT]):
+    """A coroutine that another thread may cancel, whether or not it has begun."""
 
-    def __init__(
-        self,
-        thread: LoopThread,
-        work: Coroutine[Any, Any, Any],
-        undo: Callable[[Any], Coroutine[Any, Any, object]],
-    ) -> None:
-        self._undo = undo
-        self._undoing = thread.undoing
-        self._loop: asyncio.AbstractEventLoop | None = None
+    def __init__(self, work: Coroutine[Any, Any, ResultT]) -> None:
+        self._work = work
         self._task: asyncio.Task[Any] | None = None
-        self._given_up = False
-        self.future: Future[Any] = thread.start(self._run(work))
+        self._cancelled = False
 
-    def give_up(self) -> None:
-        """Say that nobody waits any more. On any thread, once."""
-        self._given_up = True
-        self.future.add_done_callback(self._undo_result)
+    async def run(self) -> ResultT:
+        """Run it, on its own loop."""
+        self._task = asyncio.current_task()
+        # This order, and the other one below, so that one of the two sees the other.
+        if self._cancelled:
+            self._work.close()
+            raise asyncio.CancelledError
+        return await self._work
+
+    def cancel(self) -> None:
+        """Cancel it; the task under way decides what comes of that."""
+        self._cancelled = True
         if self._task is not None:
-            self._on_loop(self._task.cancel)
-
-    async def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        self._loop = asyncio.get_running_loop()
-        # A task of its own: cancelling the future would drop a result that is there already.
-        self._task = asyncio.ensure_future(work)
-        if self._given_up:
-            self._task.cancel()
-        return await self._task
-
-    def _undo_result(self, future: Future[Any]) -> None:
-        if not future.cancelled() and future.exception() is None:
-            self._on_loop(lambda: self._begin_to_undo(future.result()))
-
-    def _begin_to_undo(self, result: Any) -> None:
-        task = asyncio.ensure_future(self._undo(result))
-        self._undoing.add(task)
-        task.add_done_callback(self._undoing.discard)
-
-    def _on_loop(self, call: Callable[[], object]) -> None:
-        if self._loop is not None:
-            # A loop that has ended has closed what the call was about.
-            with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(call)
+            with suppress(RuntimeError):  # a loop that has ended has cancelled all that it had
+                self._task.get_loop().call_soon_threadsafe(self._task.cancel)
 
 
-def _copy(source: Future[ResultT], target: asyncio.Future[ResultT], ended: TransportError) -> None:
-    if target.done():
-        return
-    if source.cancelled():
-        target.set_exception(ended)
-    elif (error := source.exception()) is not None:
-        target.set_exception(error)
-    else:
-        target.set_result(source.result())
-
-
-async def _end(
-    last: Callable[[], Coroutine[Any, Any, object]], undoing: set[asyncio.Task[object]]
-) -> None:
+async def _end(last: Callable[[], Coroutine[Any, Any, object]]) -> None:
     try:
-        if undoing:
-            await asyncio.wait(undoing)
         await last()
     finally:
         loop = asyncio.get_running_loop()

@@ -43,8 +43,6 @@ class _Source(Protocol):
 
     async def depth(self) -> Depth: ...
 
-    async def give_back(self, messages: Sequence[Message[Any]]) -> None: ...
-
     async def close(self) -> None: ...
 
 
@@ -135,7 +133,7 @@ class ServiceBusTransport:
         With sessions, they are all of one session, and `wait` is a second and a half or more.
         """
         self._check_open()
-        return await self._thread.run_or_undo(self._receive(limit, wait), self._give_back)
+        return await self._thread.run_cancellable(self._receive(limit, wait))
 
     async def settle(self, settlements: Sequence[Settlement]) -> Sequence[SettleFailure]:
         """Carry outcomes out, side by side; see `Transport.settle`."""
@@ -196,13 +194,6 @@ class ServiceBusTransport:
         sources = self._opened()
         lots = await gather(*(sources[at].renew(lot) for at, lot in by_source.items()))
         return [failure for lot in lots for failure in lot]
-
-    async def _give_back(self, messages: Sequence[Message[Any]]) -> None:
-        by_source: dict[int, list[Message[Any]]] = {}
-        for message in messages:
-            by_source.setdefault(self._source_of(message), []).append(message)
-        for at, lot in by_source.items():
-            await self._sources[at].give_back(lot)
 
     async def _depth(self) -> Depth:
         return await self._opened()[0].depth()

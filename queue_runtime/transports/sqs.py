@@ -84,9 +84,7 @@ class SqsTransport:
         while limit > 0:
             seconds = min(ceil(left), self._queue.longest_poll())
             started = time.monotonic()
-            messages = await self._receives.run(
-                partial(self._poll, limit, seconds), undo=self._give_back
-            )
+            messages = await self._receives.run_interruptibly(partial(self._poll, limit, seconds))
             left = deadline - time.monotonic()
             if messages or left <= 0 or self._closing:
                 return messages
@@ -137,7 +135,7 @@ class SqsTransport:
         return await self._calls.run(self._queue.depth)
 
     async def aclose(self) -> None:
-        """End long polls, giving back what they bring, and then the threads."""
+        """End long polls, giving what they bring to who waits for them, and then the threads."""
         self._closing = True
         await self._receives.aclose()
         await self._calls.aclose()
@@ -152,10 +150,6 @@ class SqsTransport:
             if self._closing:  # it was interrupted
                 return []
             raise
-
-    def _give_back(self, messages: Sequence[Message[Any]]) -> None:
-        if messages:
-            self._queue.give_back(messages)
 
     def _in_tens(
         self, call: Callable[[list[EachT]], list[SettleFailure]], each: Sequence[EachT]

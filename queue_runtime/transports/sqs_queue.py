@@ -8,7 +8,6 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from uuid import uuid4
 
-from queue_runtime import report
 from queue_runtime.clouds.aws import error_code, queue_url
 from queue_runtime.errors import TransportError
 from queue_runtime.message import Message
@@ -131,20 +130,6 @@ class SqsQueue:
         the message: with a short lock, what comes at the end of a long poll would be stale.
         """
         return max(1, min(20, self.lock_seconds // 3))
-
-    def give_back(self, messages: Sequence[Message[Any]]) -> None:
-        """Unlock what was received for nobody; what cannot be comes back when its lock ends."""
-        try:
-            self._change([(message, 0) for message in messages])
-        except Exception as error:
-            report.logger.warning(
-                "%d message(s) of %s could not be given back (%s): they come back when their locks "
-                "end",
-                len(messages),
-                self.name,
-                error_code(error) or type(error).__name__,
-                extra={"queue_name": self.name, "operation": "abandon"},
-            )
 
     def _attempt(self, limit: int) -> Attempt:
         now = self._clock.monotonic()

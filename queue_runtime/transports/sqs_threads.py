@@ -9,10 +9,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from queue_runtime.errors import TransportError
-from queue_runtime.transports.jobs import Job
+from queue_runtime.transports.jobs import Job, result_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 ResultT = TypeVar("ResultT")
 
@@ -28,14 +28,15 @@ class CallThreads:
     Args:
         queue: the queue's name, for errors.
         most: how many requests may be under way; more wait for a thread.
-        interrupt: ends the request that a thread waits for, where requests may be ended.
+        interrupt: ends the request that a thread waits for, politely or not; only where requests
+            may be ended.
     """
 
     def __init__(
         self,
         queue: str,
         most: int,
-        interrupt: Callable[[int, bool], None] | None = None,
+        interrupt: Callable[[int, bool], None] = lambda _thread, _politely: None,
     ) -> None:
         self._queue = queue
         self._most = most
@@ -47,29 +48,30 @@ class CallThreads:
         self._free = 0
         self._closed = False
 
-    async def run(
-        self, work: Callable[[], ResultT], undo: Callable[[ResultT], None] | None = None
-    ) -> ResultT:
-        """Run `work` on a thread and await its result.
-
-        A caller that is cancelled gets no result: with `undo`, the request is interrupted and
-        `undo` is given what it brings all the same; without, it is carried out.
+    async def run(self, work: Callable[[], ResultT]) -> ResultT:
+        """Run `work` on a thread and await its result; cancelled or not, it is carried out.
 
         Raises:
             TransportError: the transport is closed.
         """
-        job = Job(work, undo)
-        run = job.run
-        if not self._put(run):
-            raise TransportError(f"SQS queue {self._queue} has been closed: open it again")
+        return await self._begin(work).answer
+
+    async def run_interruptibly(self, work: Callable[[], ResultT]) -> ResultT:
+        """Run `work` on a thread and await its result; a caller that is cancelled interrupts it.
+
+        What was on its way by then cannot be sent back, so the caller gets it all the same.
+
+        Raises:
+            TransportError: the transport is closed.
+        """
+        job = self._begin(work)
         try:
-            return await job.answer
+            return await asyncio.shield(job.answer)
         except asyncio.CancelledError:
-            rest = job.abandon()
-            if rest is not None:
-                self._put(rest, even_closed=True)
-            elif undo is not None:
-                self._interrupt_thread_of(run)
+            job.abandon()
+            await self._interrupt_until(job.answer.done, lambda: self._threads_of(job))
+            if result := result_of(job.answer):
+                return result
             raise
 
     def close(self) -> None:
@@ -83,49 +85,49 @@ class CallThreads:
     async def aclose(self) -> None:
         """Refuse new calls, interrupt those under way, and wait a little for the threads."""
         self.close()
+        await self._interrupt_until(
+            lambda: not any(thread.is_alive() for thread in self._threads),
+            lambda: list(self._running),
+        )
+
+    async def _interrupt_until(
+        self, over: Callable[[], bool], threads: Callable[[], Iterable[int]]
+    ) -> None:
+        """Interrupt again and again: a request may not have been sent at the first time."""
         started = monotonic()
-        while any(thread.is_alive() for thread in self._threads):
+        while not over():
             elapsed = monotonic() - started
             if elapsed > _END_SECONDS:
                 return  # daemons: they cannot keep the process from ending
-            if self._interrupt is not None:
-                for thread in list(self._running):
-                    self._interrupt(thread, elapsed < _POLITE_SECONDS)
+            for thread in threads():
+                self._interrupt(thread, elapsed < _POLITE_SECONDS)
             await asyncio.sleep(_LOOK_SECONDS)
 
-    def _interrupt_thread_of(self, run: Callable[[], None]) -> None:
-        if self._interrupt is None:
-            return
-        for thread, running in list(self._running.items()):
-            if running is run:
-                self._interrupt(thread, True)
+    def _threads_of(self, job: Job[ResultT]) -> list[int]:
+        return [thread for thread, run in list(self._running.items()) if run == job.run]
 
-    def _put(self, job: Callable[[], None], *, even_closed: bool = False) -> bool:
+    def _begin(self, work: Callable[[], ResultT]) -> Job[ResultT]:
+        job = Job(work)
         with self._lock:
-            if self._closed and not even_closed:
-                return False
             if self._closed:
-                # The threads have been told to end, so this needs one that has not.
-                self._start(job)
-                return True
+                raise TransportError(f"SQS queue {self._queue} has been closed: open it again")
             self._free -= 1
-            self._jobs.put(job)
+            self._jobs.put(job.run)
             if self._free < 0 and len(self._threads) < self._most:
                 self._free += 1
                 self._start()
-            return True
+        return job
 
-    def _start(self, only: Callable[[], None] | None = None) -> None:
-        target = self._work if only is None else only
-        thread = Thread(target=target, name=f"sqs {self._queue}", daemon=True)
+    def _start(self) -> None:
+        thread = Thread(target=self._work, name=f"sqs {self._queue}", daemon=True)
         self._threads.append(thread)
         thread.start()
 
     def _work(self) -> None:
         me = get_ident()
-        while (job := self._jobs.get()) is not None:
-            self._running[me] = job
-            job()
-            del self._running[me], job  # else the last result stays alive while this is idle
+        while (run := self._jobs.get()) is not None:
+            self._running[me] = run
+            run()
+            del self._running[me], run  # else the last result stays alive while this is idle
             with self._lock:
                 self._free += 1

@@ -227,8 +227,10 @@ class Poller:
         self._ending = True
         self._observed.close()
         ends = monotonic() + self.settings.drain_seconds
-        self._running.give_back_waiting(_STOPPING)
+        self._running.stop_starting()
+        # Before anything is given back, which a receive still under way would only take again.
         await self._receiver.close()
+        self._running.give_back_waiting(_STOPPING)
         await self._drain(self.settings.drain_seconds)
         self._running.interrupt()
         await self._drain(CANCEL_SECONDS)

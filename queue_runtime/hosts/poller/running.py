@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ResultT = TypeVar("ResultT")
 
 _LOST: Final = unrun("its lock had ended")
-_INTERRUPTED: Final = unrun("it was interrupted")
+_INTERRUPTED: Final = unrun("it was interrupted", delay=0.0)
 _BROKEN: Final = unrun("an error of queue_runtime itself")
 
 
@@ -80,6 +80,7 @@ class Running:
         # What every message's context variables start from, and ours go on in: never another's.
         self._context = copy_context()
         self._closing: Outcome | None = None
+        self._kept: list[Entry] | None = None
         self._queued: set[Entry] = set()
         self._backlog = Backlog(ordered=ordered, queue=queue if groups_are_sessions else None)
         self._starting = False
@@ -98,6 +99,8 @@ class Running:
         if self._closing is not None:
             for entry in entries:
                 self._give(entry, self._closing)
+        elif self._kept is not None:
+            self._kept.extend(entries)
         elif self.pipeline.definition.shape is Shape.BATCH:
             self._queued.update(entries)
             task = self._spawn(self._run_batch(entries), entries[0].context)
@@ -107,10 +110,14 @@ class Running:
             self._backlog.add(entries)
             self._start_ready()
 
+    def stop_starting(self) -> None:
+        """Keep what waits, and what comes from now on, until `give_back_waiting`."""
+        self._kept = self._backlog.drain()
+
     def give_back_waiting(self, outcome: Outcome) -> None:
-        """Answer everything that has not started, or comes from now on."""
+        """Answer everything that has not started, or comes from now on; after `stop_starting`."""
         self._closing = outcome
-        for entry in [*self._backlog.drain(), *self._queued]:
+        for entry in [*(self._kept or ()), *self._queued]:
             self._give(entry, outcome)
 
     def interrupt(self) -> None:

@@ -12,6 +12,8 @@ from queue_runtime.hosts.poller import Until
 from tests.hosts.poller.rig import ScriptedQueue, in_group, messages, polled, until_true
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from queue_runtime.hosts.poller import Poller
 
 
@@ -63,7 +65,39 @@ def test_what_waits_goes_back_unrun_and_what_runs_is_finished() -> None:
     )
 
 
-def test_an_async_handler_that_does_not_finish_is_interrupted_and_returned() -> None:
+def test_nothing_is_given_back_while_a_receive_could_take_it_again() -> None:
+    given_back_before: list[int] = []
+
+    class Late(ScriptedQueue):
+        """Gives one lot, and another one to a receive that was cancelled meanwhile."""
+
+        async def receive(self, limit: int, wait: float) -> Sequence[Message[bytes]]:
+            if len(self.waiting) > 10:
+                return await super().receive(limit, wait)
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0.05)  # beyond what the settler waits for company
+                given_back_before.append(len(self.settled))
+            return await super().receive(limit, wait)
+
+    @queue_handler
+    async def wait(message: Message[bytes]) -> None:
+        await asyncio.Event().wait()
+
+    queue = Late(*messages(20))
+
+    async def meanwhile(poller: Poller) -> None:
+        await until_true(lambda: poller.stats.received == 10)
+        poller.stop()
+
+    settings = {"concurrency": 2, "drain_seconds": 0.05}
+    stats = polled(wait, queue, Until.STOPPED, meanwhile=meanwhile, **settings)
+    assert (stats.received, stats.returned, stats.held) == (20, 20, 0)
+    assert set(given_back_before) == {0}
+
+
+def test_an_async_handler_that_does_not_finish_is_interrupted_and_returned_at_once() -> None:
     @queue_handler
     async def stuck(message: Message[bytes]) -> None:
         await asyncio.Event().wait()
@@ -76,6 +110,7 @@ def test_an_async_handler_that_does_not_finish_is_interrupted_and_returned() -> 
 
     stats = polled(stuck, queue, Until.STOPPED, meanwhile=meanwhile, drain_seconds=0.05)
     assert (stats.returned, stats.held) == (3, 0)
+    assert [outcome.delay for _, outcome in queue.settled] == [0.0] * 3
 
 
 def test_an_async_handler_that_ignores_its_cancellation_is_left_behind() -> None:

@@ -1,4 +1,4 @@
-"""The loop of a transport's own: what a caller gives up is undone, and never lost."""
+"""The loop of a transport's own: what a cancelled call brings is its caller's, and never lost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def where() -> str:
 def test_work_is_done_on_the_thread() -> None:
     async def main() -> list[str]:
         thread = LoopThread("own")
-        names = [await thread.run(where()), await thread.run_or_undo(where(), lambda _: nothing())]
+        names = [await thread.run(where()), await thread.run_cancellable(where())]
         await thread.aclose(nothing)
         return names
 
@@ -35,7 +35,7 @@ def test_errors_come_back() -> None:
 
     async def main() -> None:
         thread = LoopThread("own")
-        for call in (thread.run(fail()), thread.run_or_undo(fail(), lambda _: nothing())):
+        for call in (thread.run(fail()), thread.run_cancellable(fail())):
             with pytest.raises(KeyError):
                 await call
         await thread.aclose(nothing)
@@ -44,58 +44,45 @@ def test_errors_come_back() -> None:
 
 
 @pytest.mark.parametrize("yields", range(1, 12))
-def test_result_of_a_caller_that_was_cancelled_is_undone(yields: int) -> None:
+def test_result_of_a_call_that_was_cancelled_is_given_all_the_same(yields: int) -> None:
     made: list[int] = []
-    undone: list[int] = []
 
     async def make() -> int:
         await asyncio.sleep(0)
         made.append(1)
         return 1
 
-    async def undo(result: int) -> None:
-        undone.append(result)
-
-    async def main() -> bool:
+    async def main() -> asyncio.Task[int]:
         thread = LoopThread("own")
-        call = asyncio.create_task(thread.run_or_undo(make(), undo))
+        call = asyncio.create_task(thread.run_cancellable(make()))
         for _ in range(yields):
             await asyncio.sleep(0)
         call.cancel()
         await asyncio.wait([call])
-        await thread.run(nothing())
-        await thread.run(nothing())
         await thread.aclose(nothing)
-        return call.cancelled()
+        return call
 
-    # Either the caller got it, or it was undone, or it was never made.
-    if asyncio.run(main()):
-        assert undone == made
-    else:
-        assert (made, undone) == ([1], [])
+    call = asyncio.run(main())
+    # Either it was never made, or the caller has it.
+    assert made == ([] if call.cancelled() else [call.result()])
 
 
-def test_result_that_is_on_its_way_to_a_cancelled_caller_is_undone() -> None:
-    undone: list[int] = []
-
+def test_result_that_is_on_its_way_to_a_cancelled_caller_is_given() -> None:
     async def make() -> int:
         return 1
 
-    async def undo(result: int) -> None:
-        undone.append(result)
-
-    async def main() -> None:
+    async def main() -> int:
         thread = LoopThread("own")
-        call = asyncio.create_task(thread.run_or_undo(make(), undo))
+        call = asyncio.create_task(thread.run_cancellable(make()))
         await asyncio.sleep(0)  # lets it begin
         for _ in range(3):
             thread.start(nothing()).result()  # this loop stands still until it is made
         call.cancel()
         await asyncio.wait([call])
         await thread.aclose(nothing)
+        return call.result()
 
-    asyncio.run(main())
-    assert undone == [1]
+    assert asyncio.run(main()) == 1
 
 
 def test_work_is_cancelled_with_its_caller() -> None:
@@ -110,7 +97,7 @@ def test_work_is_cancelled_with_its_caller() -> None:
             finally:
                 ended.set()
 
-        call = asyncio.create_task(thread.run_or_undo(wait(), lambda _: nothing()))
+        call = asyncio.create_task(thread.run_cancellable(wait()))
         await asyncio.to_thread(begun.wait)
         call.cancel()
         await asyncio.wait([call])
@@ -121,8 +108,8 @@ def test_work_is_cancelled_with_its_caller() -> None:
     assert asyncio.run(main())
 
 
-@pytest.mark.parametrize("undone", [True, False])
-def test_close_ends_what_is_under_way_with_an_error(undone: bool) -> None:
+@pytest.mark.parametrize("cancellable", [True, False])
+def test_close_ends_what_is_under_way_with_an_error(cancellable: bool) -> None:
     async def main() -> None:
         thread = LoopThread("own")
         begun = threading.Event()
@@ -132,7 +119,7 @@ def test_close_ends_what_is_under_way_with_an_error(undone: bool) -> None:
             await asyncio.Event().wait()
 
         work = wait()
-        how = thread.run_or_undo(work, lambda _: nothing()) if undone else thread.run(work)
+        how = thread.run_cancellable(work) if cancellable else thread.run(work)
         call = asyncio.create_task(how)
         await asyncio.to_thread(begun.wait)
         await thread.aclose(nothing)

@@ -20,7 +20,7 @@ from queue_runtime.errors import (
 from queue_runtime.outcome import ACK, Disposition, Outcome
 from queue_runtime.transports import open_transport
 from queue_runtime.transports.base import OutgoingMessage
-from tests.brokers.sqs import Cut, Fail, FailEntries, Kind, Latency, SqsBroker, Throttle
+from tests.brokers.sqs import Cut, Fail, FailEntries, Kind, SqsBroker, Throttle
 from tests.movable_clock import MovableClock
 from tests.sqs_rig import aws_environment, open_queue, received, sqs_settings
 
@@ -348,23 +348,43 @@ def test_a_lock_counts_from_before_the_request(broker: SqsBroker) -> None:
     with_queue(test, clock=clock, visibility_seconds=100)
 
 
-def test_a_cancelled_receive_gives_back_what_comes_too_late(broker: SqsBroker) -> None:
+def test_a_cancelled_receive_gives_what_was_on_its_way(broker: SqsBroker) -> None:
     broker.create_queue("orders")
+    broker.fill("orders", 1, "x")
 
     async def test(queue: SqsTransport) -> None:
         await queue.depth()
-        rule = broker.faults.add(Latency(0.1), calls=["ReceiveMessage"])
-        broker.fill("orders", 1, "x")
         receive = asyncio.create_task(_receive(queue, 20))
-        await _until(lambda: broker.journal.calls["ReceiveMessage"] == 1)
+        await asyncio.sleep(0)  # lets it begin
+        # This loop stands still until SQS has locked the message.
+        broker.journal.wait_until(lambda: broker.journal.totals[Kind.RECEIVED] == 1)
         receive.cancel()
         await asyncio.wait([receive])
-        broker.faults.remove(rule)
-        (message,) = await received(queue)
-        assert not await queue.settle([(message, ACK)])
+        assert not await queue.settle([(message, ACK) for message in receive.result()])
 
     with_queue(test)
-    assert broker.counts("orders").in_flight == 0
+    assert broker.counts("orders") == (0, 0, 0)
+
+
+def test_receives_cancelled_together_take_each_message_once(broker: SqsBroker) -> None:
+    broker.create_queue("orders")
+    broker.fill("orders", 10, "x")
+
+    async def test(queue: SqsTransport) -> None:
+        for _ in range(10):
+            before = broker.journal.calls["ReceiveMessage"]
+            receives = [asyncio.create_task(_receive(queue, 20)) for _ in range(12)]
+            await _until(lambda before=before: broker.journal.calls["ReceiveMessage"] > before)  # type: ignore[misc]
+            for receive in receives:
+                receive.cancel()
+            await asyncio.wait(receives)
+            got = [
+                message for each in receives if not each.cancelled() for message in each.result()
+            ]
+            assert len(got) == broker.counts("orders").in_flight
+            assert not await queue.settle([(message, retry(0)) for message in got])
+
+    with_queue(test)
 
 
 def test_closing_ends_a_long_poll_at_once_and_leaves_what_is_sent_later(
