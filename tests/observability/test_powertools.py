@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_xray_sdk import global_sdk_config
 
 from queue_runtime import Message, Retry, queue_handler
 from queue_runtime.testing import lambda_context, sqs_event
@@ -23,6 +24,8 @@ def powertools(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "shop")
     yield
     Metrics().clear_metrics()
+    # A Tracer that is disabled disables the X-Ray SDK for all of the process.
+    global_sdk_config.set_sdk_enabled(True)
 
 
 def test_all_three_work_inside_a_handler(capsys: pytest.CaptureFixture[str], spans: Any) -> None:
