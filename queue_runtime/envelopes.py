@@ -54,11 +54,9 @@ def unwrap_eventbridge(message: Message[Any]) -> None:
             "the body is not an EventBridge event: a rule with an input transformer "
             'sends its own shape, so leave envelope="eventbridge" out'
         )
-    from json import dumps
-
     around = {name: event[name] for name in _EVENT_FIELDS if isinstance(event.get(name), str)}
     message.attributes = {**message.attributes, **around}
-    message.payload = dumps(event["detail"], separators=(",", ":"))
+    message.payload = _as_written(message.payload, "detail")
 
 
 ENVELOPES: Final[Mapping[str, Callable[[Message[Any]], None]]] = {
@@ -77,6 +75,34 @@ def _json_object(message: Message[Any], expected: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BodyDecodeError(f"the body is not an {expected}: it is not an object")
     return value
+
+
+def _as_written(payload: str | bytes, name: str) -> str:
+    """Cut a member out of an object that is known to be JSON and to have it.
+
+    To parse and write it again would make 1.1 of 1.10, and of a long number another one.
+    """
+    from json import JSONDecoder, detect_encoding
+
+    text = payload if isinstance(payload, str) else payload.decode(detect_encoding(payload))
+    decode, found = JSONDecoder().raw_decode, ""
+    at = _next(text, text.index("{") + 1)
+    while text[at] != "}":
+        key, at = decode(text, at)
+        start = _next(text, _next(text, at) + 1)  # beyond the colon
+        _, at = decode(text, start)
+        if key == name:  # of two that are named alike, the last one counts
+            found = text[start:at]
+        at = _next(text, at)
+        if text[at] == ",":
+            at = _next(text, at + 1)
+    return found
+
+
+def _next(text: str, at: int) -> int:
+    while text[at] in " \t\n\r":
+        at += 1
+    return at
 
 
 def _sns_value(attribute: Any) -> Any:

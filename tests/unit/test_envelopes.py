@@ -127,6 +127,18 @@ def test_eventbridge_leaves_out_what_is_not_text() -> None:
     assert (message.payload, message.attributes) == ("null", {"detail-type": "x"})
 
 
+@pytest.mark.parametrize(
+    "written",
+    ["1.10", "12345678901234567890.123", '"caf\\u00e9 \\" } ,"', '{ "a" : [ 1.0 , {} ] }', "{}"],
+)
+@pytest.mark.parametrize("encode", [str, str.encode])
+def test_the_detail_is_given_as_it_was_written(written: str, encode: Any) -> None:
+    body = f' {{ "detail": 1, "detail-type" :"x" , "e":{{}},"detail" : {written} ,\n"z":"é"}}'
+    message: Message[Any] = Message.of(encode(body))
+    unwrap_eventbridge(message)
+    assert message.payload == written
+
+
 @pytest.mark.parametrize("body", ["", SECRET, "1", {"detail": SECRET}, {"detail-type": SECRET}])
 def test_what_is_no_eventbridge_event_is_poison_that_shows_nothing(body: Any) -> None:
     with pytest.raises(BodyDecodeError) as caught:
