@@ -25,6 +25,9 @@ _FIXES: Final[dict[type[TransportError], str]] = {
     ),
     MessageTooLargeError: "send less, or keep the content elsewhere and send where it is",
 }
+_NOT_REACHED: Final = (
+    "check the namespace's name, the network, and that port 5671 is open to the outside"
+)
 
 
 def is_of_connection(error: BaseException) -> bool:
@@ -66,7 +69,7 @@ def translated(error: Exception, entity: str) -> TransportError:
         )
     kind = _kind(error)
     what = f"{type(error).__name__}: {text}" if text else "no answer"
-    fix = _FIXES.get(kind)
+    fix = _NOT_REACHED if _is_not_reached(error) else _FIXES.get(kind)
     return kind(f"{entity}: {what}; {fix}" if fix else f"{entity}: {what}")
 
 
@@ -76,6 +79,12 @@ def lock_lost(message_id: str, queue: str) -> LockLostError:
         f"message {message_id} of {queue}: its lock has ended, so it is delivered again, or "
         "already was"
     )
+
+
+def _is_not_reached(error: Exception) -> bool:
+    from azure.servicebus.exceptions import ServiceBusConnectionError
+
+    return isinstance(error, ServiceBusConnectionError)
 
 
 def _kind(error: Exception) -> type[TransportError]:

@@ -53,6 +53,20 @@ _KMS: Final = ("KMS.", "Kms", "AWS.SimpleQueueService.Kms")
 _TOO_LARGE: Final = frozenset(
     ("BatchRequestTooLong", "AWS.SimpleQueueService.BatchRequestTooLong", "MessageTooLong")
 )
+# The SDK's own names for a request that has no answer.
+_NOT_REACHED: Final = frozenset(
+    (
+        "ConnectTimeoutError",
+        "ConnectionClosedError",
+        "ConnectionError",
+        "EndpointConnectionError",
+        "HTTPClientError",
+        "ProxyConnectionError",
+        "ReadTimeoutError",
+        "SSLError",
+    )
+)
+_THROTTLED: Final = frozenset(("RequestThrottled", "Throttling", "ThrottlingException"))
 # Of a settlement or renewal: SQS says no more than that the receipt is good for nothing.
 _LOCK: Final = frozenset(
     (
@@ -67,7 +81,7 @@ _LOCK: Final = frozenset(
 def explained(code: str, queue: str, action: str) -> TransportError:
     """Make the error of a whole request that failed."""
     kind, fix = _meaning(code, action)
-    return kind(f"SQS queue {queue}: {action} was answered {code}{fix}")
+    return kind(f"SQS queue {queue}: {action} failed with {code}{fix}")
 
 
 def of_message(code: str, message_id: str, queue: str, action: str) -> TransportError:
@@ -75,7 +89,7 @@ def of_message(code: str, message_id: str, queue: str, action: str) -> Transport
     if code in _LOCK:
         return lock_lost(message_id, queue)
     kind, fix = _meaning(code, action)
-    return kind(f"message {message_id} of SQS queue {queue}: {action} was answered {code}{fix}")
+    return kind(f"message {message_id} of SQS queue {queue}: {action} failed with {code}{fix}")
 
 
 def of_entry(code: str, position: int, queue: str) -> TransportError:
@@ -116,4 +130,13 @@ def _meaning(code: str, action: str) -> tuple[type[TransportError], str]:
         )
     if code in _TOO_LARGE:
         return MessageTooLargeError, ": send less, or keep the content elsewhere"
+    if code in _NOT_REACHED:
+        return TransportError, (
+            ": there was no answer; check the network, AWS_REGION and, where it is set, "
+            "AWS_ENDPOINT_URL_SQS"
+        )
+    if code in _THROTTLED:
+        return TransportError, ": too many requests; it is tried again, more slowly"
+    if code == "OverLimit":
+        return TransportError, ": as many messages are in flight as the queue can have"
     return TransportError, ""

@@ -348,3 +348,12 @@ def test_identity_that_cannot_sign_in() -> None:
     assert isinstance(error, AccessDeniedError)
     assert "Data Receiver" in str(error)
     assert "c2VjcmV0" not in str(error)
+
+
+def test_a_namespace_that_is_not_reached_says_what_to_look_at() -> None:
+    from azure.servicebus.exceptions import ServiceBusConnectionError
+
+    error = translated(ServiceBusConnectionError(message="Name or service not known"), "orders")
+    assert type(error) is TransportError
+    assert str(error).startswith("orders: ServiceBusConnectionError: Name or service not known")
+    assert "port 5671" in str(error)

@@ -21,15 +21,16 @@ from queue_runtime.transports import sqs_errors
         ("ExpiredToken", AccessDeniedError, "no valid credentials"),
         ("NoCredentialsError", AccessDeniedError, "no valid credentials"),
         ("KMS.AccessDeniedException", AccessDeniedError, "kms:Decrypt"),
-        ("RequestThrottled", TransportError, "RequestThrottled"),
-        ("EndpointConnectionError", TransportError, "EndpointConnectionError"),
+        ("RequestThrottled", TransportError, "more slowly"),
+        ("EndpointConnectionError", TransportError, "AWS_ENDPOINT_URL_SQS"),
+        ("OverLimit", TransportError, "in flight"),
         ("InvalidParameterValue", TransportError, "InvalidParameterValue"),
     ],
 )
 def test_a_code_is_a_kind_with_a_fix(code: str, kind: type[TransportError], fix: str) -> None:
     error = sqs_errors.explained(code, "orders", "sqs:ReceiveMessage")
     assert type(error) is kind
-    assert str(error).startswith(f"SQS queue orders: sqs:ReceiveMessage was answered {code}")
+    assert str(error).startswith(f"SQS queue orders: sqs:ReceiveMessage failed with {code}")
     assert fix in str(error)
 
 
