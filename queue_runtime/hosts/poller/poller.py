@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextvars import copy_context
 from enum import Enum
 from math import inf
 from time import monotonic
@@ -14,24 +13,23 @@ from queue_runtime.breaker import Breaker
 from queue_runtime.config import load_settings
 from queue_runtime.dispatch import CANCEL_SECONDS
 from queue_runtime.errors import TransportError
+from queue_runtime.hosts.poller.deliveries import Deliveries
 from queue_runtime.hosts.poller.entry import Entry
 from queue_runtime.hosts.poller.lease import LeaseKeeper
 from queue_runtime.hosts.poller.observed import Observed
 from queue_runtime.hosts.poller.receiver import Receiver
 from queue_runtime.hosts.poller.running import Running
 from queue_runtime.hosts.poller.settler import Settler
-from queue_runtime.hosts.poller.threads import in_daemon_thread
+from queue_runtime.hosts.poller.stats import PollStats
 from queue_runtime.hosts.poller.vitals import Vitals
-from queue_runtime.outcome import ACK, Disposition, Outcome, unrun
-from queue_runtime.pipeline import run_blocking
+from queue_runtime.outcome import Outcome, unrun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
 
     from queue_runtime.config import Settings
     from queue_runtime.definition import Handles
     from queue_runtime.message import Message
-    from queue_runtime.pipeline import Messages
     from queue_runtime.transports.base import Depth, Transport
 
 # A poller that ends by itself looks often whether it may.
@@ -51,42 +49,6 @@ class Until(Enum):
     STOPPED = "stopped"
     EMPTY = "empty"
     ONCE = "once"
-
-
-class PollStats:
-    """What has become of messages so far; `held` ones are not settled yet."""
-
-    __slots__ = (
-        "completed",
-        "dead_lettered",
-        "discarded",
-        "held",
-        "lost",
-        "received",
-        "retried",
-        "returned",
-    )
-
-    def __init__(self) -> None:
-        self.received = self.completed = self.discarded = self.retried = 0
-        self.returned = self.dead_lettered = self.lost = self.held = 0
-
-    def count(self, outcome: Outcome) -> None:
-        """Count one settled message."""
-        if outcome is ACK:
-            self.completed += 1
-        elif outcome.disposition is Disposition.ACK:
-            self.discarded += 1
-        elif outcome.disposition is Disposition.DEAD_LETTER:
-            self.dead_lettered += 1
-        elif outcome.unrun:
-            self.returned += 1
-        else:
-            self.retried += 1
-
-    def as_dict(self) -> dict[str, int]:
-        """Give all numbers by name."""
-        return {name: getattr(self, name) for name in PollStats.__slots__}
 
 
 class Poller:
@@ -122,7 +84,6 @@ class Poller:
         self._breaker = Breaker.of(self.settings)
         self._breaker.queue = transport.queue
         self._held: dict[int, Entry] = {}
-        self._deliveries: set[asyncio.Task[None]] = set()
         self._stopping = self._ending = False
         self._refusal: Exception | None = None
         self._changed = asyncio.Event()
@@ -186,6 +147,7 @@ class Poller:
             groups_are_sessions=not getattr(self._transport, "counts_sessions", False),
             watch=self._observed.watch,
         )
+        self._deliveries = Deliveries(self._running, self._delivered)
         self._receiver = Receiver(
             self._transport,
             lambda: most - len(self._held),
@@ -256,8 +218,7 @@ class Poller:
     async def _settle_rest(self, ends: float) -> None:
         try:
             async with asyncio.timeout_at(self._loop.time() + ends - monotonic()):
-                if self._deliveries:
-                    await asyncio.wait(self._deliveries)
+                await self._deliveries.end()
                 await self._settler.drain()
         except TimeoutError:
             report.logger.error(
@@ -280,9 +241,7 @@ class Poller:
         elif not (entries := self._admitted(entries)):
             return
         elif self.definition.delivery_middleware or self.definition.envelope:
-            task = asyncio.create_task(self._deliver(entries))
-            self._deliveries.add(task)
-            task.add_done_callback(self._deliveries.discard)
+            self._deliveries.begin(entries)
         else:
             self._running.schedule(entries)
 
@@ -296,48 +255,11 @@ class Poller:
             return entries[:alone]
         return entries
 
-    async def _deliver(self, entries: Sequence[Entry]) -> None:
-        """Take what arrived together through the delivery middleware, which answers for all."""
-        loop = asyncio.get_running_loop()
-        by_message = {id(entry.message): entry for entry in entries}
-
-        async def dispatch(messages: Messages) -> Sequence[Outcome]:
-            # A middleware may pass a message on twice, at once or one after the other.
-            chosen = {id(message): by_message[id(message)] for message in messages}
-            context, answers = copy_context(), {key: loop.create_future() for key in chosen}
-            for key, entry in chosen.items():
-                entry.answered, entry.answer, entry.context = False, answers[key], context
-            self._running.schedule([*chosen.values()])
-            await asyncio.gather(*answers.values())
-            return [answers[id(message)].result() for message in messages]
-
-        messages = [entry.message for entry in entries]
-        outcomes = await self._through_middleware(messages, dispatch)
-        self._running.in_own_context(self._delivered, entries, outcomes)
-
     def _delivered(self, entries: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:
         for entry, outcome in zip(entries, outcomes, strict=True):
             entry.answered, entry.answer = True, None
             self._settler.add(entry, outcome)
         self._changed.set()
-
-    async def _through_middleware(
-        self,
-        messages: Messages,
-        dispatch: Callable[[Messages], Coroutine[Any, Any, Sequence[Outcome]]],
-    ) -> Sequence[Outcome]:
-        pipeline, loop = self._running.pipeline, asyncio.get_running_loop()
-        if not all(getattr(m, "blocking", False) for m in self.definition.delivery_middleware):
-            return await pipeline.deliver(messages, dispatch)
-
-        async def from_thread(passed: Messages) -> Sequence[Outcome]:
-            return asyncio.run_coroutine_threadsafe(dispatch(passed), loop).result()
-
-        # Its middleware blocks, so it gets a thread, on which it may wait for the loop.
-        name = self.definition.name
-        return await in_daemon_thread(
-            lambda: run_blocking(name, pipeline.deliver(messages, from_thread))
-        )
 
     # --- what becomes of it ----------------------------------------------------------------------
 
