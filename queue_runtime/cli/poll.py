@@ -17,11 +17,11 @@ from queue_runtime.config import load_settings
 from queue_runtime.errors import SettingsError
 from queue_runtime.exporters.logs import log_as_json
 from queue_runtime.hosts.poller import Until
+from queue_runtime.transports import queue_url
 
 if TYPE_CHECKING:
     from queue_runtime.config import Settings
 
-_SCHEMES = {"azure": "servicebus", "aws": "sqs", "local": "local"}
 _SETTINGS = (
     "concurrency",
     "in_flight",
@@ -141,11 +141,4 @@ def _url(target: str, settings: Settings) -> str:
             f"{target} has no queue: give --queue URL, set QUEUE_NAME, or write "
             "@queue_handler(queue=...)"
         )
-    if "://" in settings.queue:
-        return settings.queue
-    if settings.provider is None:
-        raise SettingsError(
-            f"{settings.queue!r} ({settings.origin('queue')}) does not say where it is: write "
-            f"local://{settings.queue}, sqs://... or servicebus://..., or set QUEUE_PROVIDER"
-        )
-    return f"{_SCHEMES[settings.provider]}://{settings.queue}"
+    return queue_url(settings.queue, settings)

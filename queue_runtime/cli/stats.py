@@ -23,7 +23,7 @@ COLUMNS: Final = ("queue", "visible", "in flight", "delayed", "dead-lettered", "
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("queues", nargs="+", metavar="QUEUE", help="a URL, such as local://orders")
+    parser.add_argument("queues", nargs="+", metavar="QUEUE", help="such as local://orders")
     parser.add_argument("--config", metavar="FILE", help="a settings file, TOML or YAML")
     parser.add_argument(
         "--watch", action="store_true", help="look again and again until it is interrupted"

@@ -21,9 +21,12 @@ def open_transport(url: str, *, settings: Settings | None = None, handler: str =
     - `sqs://orders`, `sqs://orders.fifo`: by name, in the region and account of the credentials.
       `sqs://123456789012/orders` is another account's; `sqs://arn:aws:sqs:…` says the region too.
       `https://sqs.eu-west-1.amazonaws.com/123456789012/orders`, or any queue URL after `sqs://`.
+    - `servicebus://namespace/orders`, `servicebus://namespace/topic/subscription`; without the
+      namespace (`servicebus:///orders`) the one of the connection string.
 
     Args:
-        url: `scheme://queue`, with the options of its scheme as a query.
+        url: `scheme://queue`, with the options of its scheme as a query; or a bare name, which is
+            a queue of `settings.provider`.
         settings: None loads them as every command does (file and environment).
         handler: the handler's name, for dead-letter entries.
 
@@ -31,16 +34,32 @@ def open_transport(url: str, *, settings: Settings | None = None, handler: str =
         QueueNotFoundError: the URL names no queue that can be opened; the text says why.
         TransportError: the queue service refused, or could not be reached.
     """
-    scheme = url.partition("://")[0]
-    opener = _SCHEMES.get(scheme)
-    if opener is None:
-        known = ", ".join(f"{name}://" for name in _SCHEMES)
-        raise QueueNotFoundError(f"{url!r} is no queue URL: it has to start with one of {known}")
     if settings is None:
         from queue_runtime.config import load_settings
 
         settings = load_settings()
+    url = queue_url(url, settings)
+    opener = _SCHEMES.get(url.partition("://")[0])
+    if opener is None:
+        known = ", ".join(f"{name}://" for name in _SCHEMES)
+        raise QueueNotFoundError(f"{url!r} is no queue URL: it has to start with one of {known}")
     return opener(url, settings, handler)
+
+
+def queue_url(queue: str, settings: Settings) -> str:
+    """Make a URL of a name, by the provider that the settings say; a URL stays as it is.
+
+    Raises:
+        QueueNotFoundError: they say none.
+    """
+    if "://" in queue:
+        return queue
+    if settings.provider is None:
+        raise QueueNotFoundError(
+            f"{queue!r} does not say where it is: write local://{queue}, sqs://{queue} or "
+            f"servicebus://namespace/{queue}, or set QUEUE_PROVIDER"
+        )
+    return f"{_OF_PROVIDER[settings.provider]}{queue}"
 
 
 def _local(url: str, settings: Settings, handler: str) -> Transport:
@@ -61,6 +80,7 @@ def _sqs(url: str, settings: Settings, handler: str) -> Transport:
     return open_sqs(url, settings, handler)
 
 
+_OF_PROVIDER: Final = {"azure": "servicebus:///", "aws": "sqs://", "local": "local://"}
 _SCHEMES: Final[dict[str, Callable[[str, Settings, str], Transport]]] = {
     "local": _local,
     "sqs": _sqs,

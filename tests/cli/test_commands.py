@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from queue_runtime.cli import main
+from queue_runtime.config import load_settings
+from queue_runtime.transports import queue_url
 from tests.cli.shell import HANDLERS, events, stopped
 
 if TYPE_CHECKING:
@@ -121,6 +123,25 @@ def test_the_queue_may_come_from_the_environment(
     monkeypatch.setenv("QUEUE_PROVIDER", "local")
     assert main(["poll", "handlers:take", "--once"]) == 0
     assert stopped(capsys.readouterr().out)["queue"] == "local://q"
+    assert main(["send", "--queue", "q", "{}"]) == 0
+    assert main(["stats", "q", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["visible"] == 1
+
+
+@pytest.mark.parametrize(
+    ("provider", "name", "url"),
+    [
+        ("local", "orders", "local://orders"),
+        ("aws", "orders.fifo", "sqs://orders.fifo"),
+        ("azure", "orders", "servicebus:///orders"),
+        ("azure", "news/all", "servicebus:///news/all"),
+        ("azure", "carts?sessions=true", "servicebus:///carts?sessions=true"),
+        ("aws", "local://orders", "local://orders"),
+    ],
+)
+def test_a_bare_name_is_a_queue_of_the_provider(provider: str, name: str, url: str) -> None:
+    settings = load_settings(environ={"QUEUE_PROVIDER": provider})
+    assert queue_url(name, settings) == url
 
 
 def test_invoke_shows_fates_and_the_reply(capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,7 +97,7 @@ def test_dead_letter_entry_names_the_handler_and_hides_the_text_where_asked(
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("orders", "local://, sqs://, servicebus://"),
+        ("orders", "set QUEUE_PROVIDER"),
         ("kafka://orders", "local://, sqs://, servicebus://"),
         ("local://", "names no local queue"),
         ("local://.hidden", "does not start with '.'"),
