@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from logging import DEBUG
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from queue_runtime.config import Secret
@@ -70,6 +71,31 @@ def service_bus_client(connection: ServiceBusConnection, *, seconds: float = CAL
         return ServiceBusClient.from_connection_string(text, **options)
     credential = AzureCredential(connection)
     return ServiceBusClient(connection.namespace, credential, **options)
+
+
+def service_bus_management(connection: ServiceBusConnection, *, seconds: float) -> Any:
+    """Make the SDK's blocking client of the management API, which tries once.
+
+    `seconds` limit connecting and each wait for bytes, so an answer may take longer altogether.
+    The asyncio client would need an HTTP library more.
+
+    Raises:
+        MissingExtraError: the SDK is not installed.
+    """
+    try:
+        from azure.servicebus.management import ServiceBusAdministrationClient
+    except ImportError:
+        raise MissingExtraError("Service Bus", "azure") from None
+    options: dict[str, Any] = {
+        "retry_total": 0,
+        "connection_timeout": seconds,
+        "read_timeout": seconds,
+        "http_logging_level": DEBUG,  # it would log each request as info
+    }
+    if connection.connection_string is not None:
+        text = connection.connection_string.reveal()
+        return ServiceBusAdministrationClient.from_connection_string(text, **options)
+    return ServiceBusAdministrationClient(connection.namespace, _identity(connection), **options)
 
 
 class AzureCredential:

@@ -51,7 +51,8 @@ class SendFailure(NamedTuple):
 class Depth(NamedTuple):
     """How much is in a queue, as far as its service tells; most services tell it approximately.
 
-    - `visible`: could be received now. `in_flight`: locked by somebody. `delayed`: not due yet.
+    - `visible`: could be received now. `in_flight`: locked by somebody; 0 where the service counts
+      these among the visible. `delayed`: not due yet.
     - `dead_lettered`: in its dead-letter queue; None where it has none or cannot be asked.
     - `oldest_seconds`: age of the oldest message that waits; None where the service hides it.
     """

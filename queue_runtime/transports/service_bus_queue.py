@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime import instruments, report
 from queue_runtime.errors import TransportError
-from queue_runtime.transports.base import Depth, SettleFailure
+from queue_runtime.transports.base import SettleFailure
 from queue_runtime.transports.jobs import result_of
 from queue_runtime.transports.service_bus_errors import (
     is_of_connection,
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from queue_runtime.transports.service_bus_settling import Settling
 
 RENEW_SECONDS: Final = 10.0
-# Peeking sends the messages whole, so a count has to end somewhere.
-MOST_COUNTED: Final = 1000
-_PEEKED_AT_ONCE: Final = 250
 
 
 class QueueLink:
@@ -106,26 +103,16 @@ class QueueLink:
             self._replace(receiver)
         return failures
 
-    async def depth(self) -> Depth:
-        """Count what can be peeked at, up to a thousand; locked messages are among the visible."""
+    async def peek(self, limit: int, start: int) -> list[Any]:
+        """Look at messages from a sequence number on, whatever their state; none is locked."""
         receiver = await self._opened()
-        counts, oldest, start, counted = [0, 0, 0], None, 1, 0
-        while counted < MOST_COUNTED:
-            try:
-                async with self._line.requesting():
-                    peeked = await receiver.peek_messages(_PEEKED_AT_ONCE, sequence_number=start)
-            except Exception as error:
-                self._replace(receiver)
-                raise translated(error, self._queue) from error
-            if not peeked:
-                break
-            for raw in peeked:
-                counts[raw.state.value] += 1
-                if raw.state.value == 0 and oldest is None:
-                    oldest = raw.enqueued_time_utc
-            counted += len(peeked)
-            start = peeked[-1].sequence_number + 1
-        return Depth(counts[0], 0, counts[2], oldest_seconds=_age(oldest))
+        try:
+            async with self._line.requesting():
+                peeked: list[Any] = await receiver.peek_messages(limit, sequence_number=start)
+        except Exception as error:
+            self._replace(receiver)
+            raise translated(error, self._queue) from error
+        return peeked
 
     async def close(self) -> None:
         """End a receive under way, and let go of the connection."""
@@ -236,9 +223,3 @@ class QueueLink:
             return translated(error, self._queue)
         message.locked_until = self._clock.until(end)
         return None
-
-
-def _age(since: Any) -> float | None:
-    from datetime import UTC, datetime
-
-    return None if since is None else max(0.0, (datetime.now(UTC) - since).total_seconds())

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime import report
 from queue_runtime.errors import TransportError
-from queue_runtime.transports.base import Depth
 from queue_runtime.transports.jobs import result_of
-from queue_runtime.transports.service_bus_errors import translated
 from queue_runtime.transports.service_bus_receiver import OPEN_SECONDS, open_receiver
 from queue_runtime.transports.service_bus_session import (
     SessionLink,
@@ -20,7 +18,7 @@ from queue_runtime.transports.service_bus_session import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from queue_runtime.message import Message
     from queue_runtime.transports.base import SettleFailure, Settlement
@@ -34,7 +32,6 @@ SHORTEST_WAIT: Final = 1.5
 # How long a session is kept that has nothing more, and sessions that nobody receives from.
 IDLE_SECONDS: Final = 0.25
 LINGER_SECONDS: Final = 1.0
-MOST_COUNTED: Final = 1000
 
 
 class _Waiter:
@@ -53,7 +50,6 @@ class Sessions:
     Args:
         queue: the queue's name.
         make_receiver: makes one of the SDK's receivers of the next session that is available.
-        list_sessions: names the sessions that have messages.
         settling: how outcomes are carried out.
         clock: translates lock ends.
         most: how many sessions are held at the most.
@@ -64,7 +60,6 @@ class Sessions:
         self,
         queue: str,
         make_receiver: Callable[[], Any],
-        list_sessions: Callable[[], AsyncIterable[str]],
         settling: Settling,
         clock: LockClock,
         *,
@@ -73,7 +68,6 @@ class Sessions:
     ) -> None:
         self._queue = queue
         self._make_receiver = make_receiver
-        self._list_sessions = list_sessions
         self._settling = settling
         self._clock = clock
         self._most = most
@@ -109,18 +103,6 @@ class Sessions:
     async def renew(self, messages: Sequence[Message[Any]]) -> list[SettleFailure]:
         """See `Transport.renew`."""
         return await renew_by_session(messages)
-
-    async def depth(self) -> Depth:
-        """Count sessions with messages, up to a thousand: messages cannot be counted."""
-        count = 0
-        try:
-            async for _ in self._list_sessions():
-                count += 1
-                if count == MOST_COUNTED:
-                    break
-        except Exception as error:
-            raise translated(error, self._queue) from error
-        return Depth(count, 0, 0)
 
     async def close(self) -> None:
         """Let all sessions go."""

@@ -9,6 +9,11 @@ from queue_runtime.clouds.azure import service_bus_client
 from queue_runtime.errors import MissingExtraError, TransportError
 from queue_runtime.transports.base import SendFailure
 from queue_runtime.transports.service_bus_address import connection_to, read_address
+from queue_runtime.transports.service_bus_depth import (
+    Counters,
+    depth_of_messages,
+    depth_of_sessions,
+)
 from queue_runtime.transports.service_bus_outlet import Outlet
 from queue_runtime.transports.service_bus_packing import send_in_batches
 from queue_runtime.transports.service_bus_queue import QueueLink
@@ -40,8 +45,6 @@ class _Source(Protocol):
     async def settle(self, settlements: Sequence[Settlement]) -> list[SettleFailure]: ...
 
     async def renew(self, messages: Sequence[Message[Any]]) -> list[SettleFailure]: ...
-
-    async def depth(self) -> Depth: ...
 
     async def close(self) -> None: ...
 
@@ -108,6 +111,7 @@ class ServiceBusTransport:
         self._closed = False
         self._client: Any = None
         self._sources: list[_Source] = []
+        self._counters = Counters(address, connection)
         self._outlet = Outlet(
             address.entity,
             lambda: service_bus_client(connection, seconds=SEND_SECONDS),
@@ -158,9 +162,10 @@ class ServiceBusTransport:
         return await self._thread.run(sending)
 
     async def depth(self) -> Depth:
-        """Count what is in the queue by looking at it, up to a thousand.
+        """Give the service's own counts, or what can be seen where it does not tell them.
 
-        Locked messages are among the visible ones. With sessions, it is sessions that are counted.
+        It does not tell which messages are locked, so these are among the visible. What it takes
+        to be told, and what is seen otherwise, is in docs/transports/service-bus.md.
         """
         self._check_open()
         return await self._thread.run(self._depth())
@@ -196,13 +201,17 @@ class ServiceBusTransport:
         return [failure for lot in lots for failure in lot]
 
     async def _depth(self) -> Depth:
-        return await self._opened()[0].depth()
+        source = self._opened()[0]
+        if isinstance(source, QueueLink):
+            return await depth_of_messages(self._counters, source.peek)
+        return await depth_of_sessions(self._counters, self._list_sessions, self.queue)
 
     async def _send_copies(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendFailure]:
         return await send_in_batches(self._outlet, messages, needs_group=False, checked=False)
 
     async def _close(self) -> None:
         await gather(*(source.close() for source in self._sources), self._outlet.close())
+        self._counters.close()
         if self._client is not None:
             await self._client.close()
 
@@ -228,7 +237,6 @@ class ServiceBusTransport:
         return Sessions(
             self.queue,
             self._make_receiver,
-            self._list_sessions,
             self._settling,
             self._clock,
             most=self._most_sessions,

@@ -32,10 +32,12 @@ from .server import Server
 from .snapshot import MessageSnapshot, snapshots
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
     from types import TracebackType
 
 __all__ = [
+    "Action",
     "Clock",
     "Condition",
     "Delay",
@@ -62,7 +64,10 @@ _FORCED = "The service ended this on purpose."
 
 
 class ServiceBusBroker:
-    """Starts with `with`; may be told about entities, faults and time from any thread."""
+    """Starts with `with`; may be told about entities, faults and time from any thread.
+
+    With `tls` the management API is there too; see certificate.py.
+    """
 
     def __init__(
         self,
@@ -71,11 +76,12 @@ class ServiceBusBroker:
         port: int = 0,
         clock: Clock | None = None,
         check_tokens: bool = True,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         root = Policy(_ROOT, secrets.token_urlsafe(24))
         self._clock = clock or Clock()
         self._policies = {root.name: root}
-        self._hub = Hub(self._clock, self._policies, check_tokens=check_tokens)
+        self._hub = Hub(self._clock, self._policies, check_tokens=check_tokens, tls=tls)
         self._host, self._wanted_port = host, port
         self._server: Server | None = None
 

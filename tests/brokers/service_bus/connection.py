@@ -8,6 +8,7 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
+from .administration import Administration
 from .channel import Channel
 from .errors import BrokerError, Condition, ProtocolError
 from .faults import Delay, Drop, DropAfter, Error, Ignore, LoseReply, Point
@@ -34,6 +35,7 @@ from .performatives import (
     SaslOutcome,
 )
 from .security import Grants
+from .tls import HANDSHAKE
 from .types import Symbol
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._gone = gone
         self._reader = FrameReader(MAX_FRAME)
+        self._heard = False
+        self._administration: Administration | None = None
         self._channels: dict[int, Channel] = {}
         self._ended: set[int] = set()
         self._opened = False
@@ -84,6 +88,16 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Takes bytes apart; a client that is cut off or ignored is not read any more."""
+        if not self._heard and self.hub.tls and data.startswith(HANDSHAKE):
+            self._administration = Administration(self, self.hub.tls)
+        self._heard = True
+        if self._administration is None:
+            self._take_frames(data)
+        elif self._listening():
+            self._administration.receive(data)
+        self.hub.wake()
+
+    def _take_frames(self, data: bytes) -> None:
         try:
             for item in self._reader.feed(data):
                 if not self._listening():
@@ -92,7 +106,6 @@ class Connection(asyncio.Protocol):
         except ProtocolError as error:
             self.hub.journal.record(Kind.PROTOCOL_ERROR, connection=self.number, detail=str(error))
             self.close(error.condition, error.description)
-        self.hub.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone; what it held as sessions is free again."""

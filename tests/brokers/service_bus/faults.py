@@ -19,6 +19,7 @@ class Point(StrEnum):
     DELIVER = "deliver"
     SETTLE = "settle"
     MANAGEMENT = "management"
+    ADMINISTRATION = "administration"
 
 
 @dataclass(frozen=True, slots=True)

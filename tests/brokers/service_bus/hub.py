@@ -12,6 +12,7 @@ from .namespace import Namespace
 
 if TYPE_CHECKING:
     import asyncio
+    import ssl
 
     from .clock import Clock
     from .queues import Queue
@@ -52,10 +53,18 @@ class Feed:
 class Hub:
     """Lives on the event loop; everything but the journal and the faults is touched there only."""
 
-    def __init__(self, clock: Clock, policies: dict[str, Policy], *, check_tokens: bool) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        policies: dict[str, Policy],
+        *,
+        check_tokens: bool,
+        tls: ssl.SSLContext | None,
+    ) -> None:
         self.clock = clock
         self.policies = policies
         self.check_tokens = check_tokens
+        self.tls = tls
         self.journal = Journal(clock.now)
         self.faults = FaultPlan()
         self.latency = 0.0

@@ -29,6 +29,7 @@ class Kind(StrEnum):
     FAULT = "fault"
     MANAGEMENT = "management"
     MANAGEMENT_REFUSED = "management-refused"
+    ADMINISTRATION = "administration"
     ENQUEUED = "enqueued"
     DUPLICATE = "duplicate"
     SEND_REFUSED = "send-refused"

@@ -56,6 +56,11 @@ class Topic:
             self._record(Kind.SCHEDULED, content, number)
         return number
 
+    @property
+    def scheduled(self) -> int:
+        """How many messages wait for their time."""
+        return len(self._scheduled)
+
     def cancel(self, sequence_numbers: Iterable[int]) -> None:
         """Takes scheduled messages back; all of them, or none and message-not-found."""
         numbers = list(sequence_numbers)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.brokers.service_bus import Kind, ServiceBusBroker
+from tests.brokers.service_bus.fixtures import certificate as certificate
+from tests.brokers.service_bus.fixtures import managed_service_bus as managed_service_bus
 from tests.brokers.service_bus.fixtures import service_bus as service_bus
 
 from .bench import FLAVOURS, Bench, collect_leaks
