@@ -34,16 +34,21 @@ class Observed:
         self._transport = transport
         self._asks_depth = bool(settings.metrics or settings.health_port)
         self._depths: asyncio.Task[None] | None = None
+        self._tells_age = False
         self.watch: Watch | None = None
         if settings.logs or settings.tracing or self._asks_depth or report.watching:
             from queue_runtime.middleware.watch import watch_for  # most laptops have none of it
 
             system = getattr(transport, "system", "local")
-            self.watch = watch_for(settings, definition, system)
+            self.watch = watch_for(
+                settings, definition, system, place=lambda: getattr(transport, "place", None)
+            )
             self.watch.serve(transport.queue)
 
     def start(self) -> None:
         """Begin to look at the queue's depth, so that metrics show whether consumers keep up."""
+        if self.watch is not None:
+            _begin_at_zero(self._transport.queue)
         if self._asks_depth:
             self._depths = asyncio.create_task(self._look_again_and_again())
 
@@ -65,17 +70,28 @@ class Observed:
     async def _look_again_and_again(self) -> None:
         while True:
             try:
-                _tell(self._transport.queue, await self._transport.depth())
+                self._tell(await self._transport.depth())
             except TransportError as error:
                 kind = f"depth:{type(error).__name__}"
                 instruments.ERRORS.add(1, self._transport.queue, kind)
             await asyncio.sleep(_DEPTH_SECONDS)
 
+    def _tell(self, depth: Depth) -> None:
+        queue = self._transport.queue
+        instruments.DEPTH.set(depth.visible, queue, "visible")
+        instruments.DEPTH.set(depth.in_flight, queue, "in_flight")
+        instruments.DEPTH.set(depth.delayed, queue, "delayed")
+        if depth.dead_lettered is not None:
+            instruments.DEPTH.set(depth.dead_lettered, queue, "dead_lettered")
+        # A service that tells it at all tells none for an empty queue.
+        self._tells_age = self._tells_age or depth.oldest_seconds is not None
+        if self._tells_age:
+            instruments.OLDEST_SECONDS.set(depth.oldest_seconds or 0.0, queue)
 
-def _tell(queue: str, depth: Depth) -> None:
-    instruments.DEPTH.set(depth.visible, queue, "visible")
-    instruments.DEPTH.set(depth.in_flight, queue, "in_flight")
-    instruments.DEPTH.set(depth.delayed, queue, "delayed")
-    if depth.dead_lettered is not None:
-        instruments.DEPTH.set(depth.dead_lettered, queue, "dead_lettered")
-    instruments.OLDEST_SECONDS.set(depth.oldest_seconds or 0.0, queue)
+
+def _begin_at_zero(queue: str) -> None:
+    """Have all counters there from the start: a rate does not see a count that comes with them."""
+    for counter in instruments.INSTRUMENTS:
+        if isinstance(counter, instruments.Counter) and counter.labels == ("queue",):
+            counter.add(0, queue)
+    instruments.BREAKER_STATE.set(0, queue)
