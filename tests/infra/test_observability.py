@@ -1,4 +1,6 @@
-"""The alerts fire when they must, and rules and dashboard ask for what the code exports."""
+"""The alerts fire when they must, rules and dashboard ask for what the code exports, and the docs
+show both.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDER = ROOT / "infra" / "observability"
-ALERTS = [
+RULES = [
     rule
     for group in yaml.safe_load((FOLDER / "alerts.yaml").read_text())["groups"]
     for rule in group["rules"]
 ]
+ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
+RECORDED = {rule["record"]: rule["expr"] for rule in RULES if "record" in rule}
 DASHBOARD = json.loads((FOLDER / "dashboard.json").read_text())
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 LABELS = {
     name: set(instrument.labels) | ({"le"} if isinstance(instrument, Histogram) else set())
     for instrument in INSTRUMENTS
@@ -43,11 +48,42 @@ OF_THE_GUIDE = {
     "QueueSessionLocksLost": "warning",
     "QueueCredentialRefreshFailing": "warning",
 }
+# What Prometheus itself says of whom it scrapes.
+OF_PROMETHEUS = {"job", "instance"}
+# What an alert compares with, where its panel can show that as a line.
+LIMITS = {
+    "QueueDeadLetterRateHigh": 0.05,
+    "QueueConnectionFailures": 0.5,
+    "QueueSettleLatencyHigh": 0.5,
+    "QueueSendLatencyHigh": 0.5,
+    "QueueRetryRateElevated": 0.1,
+    "QueueSessionLocksLost": 5,
+    "QueueCircuitBreakerOpen": 2,
+}
+COLOURS = {"critical": "red", "warning": "orange"}
 
 
 def expressions() -> list[str]:
-    queries = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
-    return [rule["expr"] for rule in ALERTS] + queries
+    queries = [target["expr"] for panel in PANELS for target in panel["targets"]]
+    return [rule["expr"] for rule in RULES] + queries
+
+
+def metrics(expression: str) -> set[str]:
+    """Give what an expression asks for, that behind a recorded name included."""
+    for name, recorded in RECORDED.items():
+        expression = expression.replace(name, recorded)
+    return set(re.findall(r"\bqueue_[a-z_]+", expression))
+
+
+def alerts_of(panel: dict[str, Any]) -> list[str]:
+    return re.findall(r"Queue\w+", panel["description"].partition("Alerts: ")[2])
+
+
+def limits(panel: dict[str, Any]) -> list[dict[str, Any]]:
+    steps: list[dict[str, Any]] = panel["fieldConfig"]["defaults"].get("thresholds", {"steps": []})[
+        "steps"
+    ]
+    return steps[1:]
 
 
 def promtool(*arguments: str, cwd: Path = FOLDER) -> None:
@@ -66,11 +102,11 @@ def test_the_rules_fire_when_they_must_and_not_before() -> None:
 def test_every_rule_is_tested() -> None:
     cases = yaml.safe_load((FOLDER / "alerts.test.yaml").read_text())["tests"]
     tested = {check["alertname"] for case in cases for check in case["alert_rule_test"]}
-    assert tested == {rule["alert"] for rule in ALERTS}
+    assert tested == ALERTS.keys()
 
 
 def test_every_alert_of_the_operations_guide_is_there_with_its_severity() -> None:
-    severities = {rule["alert"]: rule["labels"]["severity"] for rule in ALERTS}
+    severities = {name: rule["labels"]["severity"] for name, rule in ALERTS.items()}
     assert OF_THE_GUIDE.items() <= severities.items()
 
 
@@ -88,7 +124,7 @@ def test_every_query_is_promql(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("expression", expressions())
 def test_every_query_asks_for_what_the_code_exports(expression: str) -> None:
-    names = set(re.findall(r"\bqueue_[a-z_]+", expression))
+    names = metrics(expression)
     assert names
     assert names <= LABELS.keys()
     wanted = {
@@ -96,17 +132,63 @@ def test_every_query_asks_for_what_the_code_exports(expression: str) -> None:
         for labels in re.findall(r"by \(([^)]*)\)", expression)
         for label in labels.split(",")
     } | set(re.findall(r"([a-z_]+)\s*(?:=~|!~|!=|=)\s*\"", expression))
-    assert wanted <= set().union(*(LABELS[name] for name in names))
+    assert wanted <= OF_PROMETHEUS.union(*(LABELS[name] for name in names))
 
 
-def test_every_alert_has_a_panel_that_shows_what_it_is_about() -> None:
-    shown: dict[str, set[str]] = {}
-    for panel in DASHBOARD["panels"]:
-        text = " ".join(target["expr"] for target in panel["targets"])
-        for alert in re.findall(r"Queue\w+", panel.get("description", "")):
-            shown[alert] = set(re.findall(r"\bqueue_[a-z_]+", text))
-    for rule in ALERTS:
-        assert set(re.findall(r"\bqueue_[a-z_]+", rule["expr"])) <= shown[rule["alert"]], rule
+def test_every_alert_has_panels_that_show_what_it_is_about() -> None:
+    shown: dict[str, set[str]] = {name: set() for name in ALERTS}
+    for panel in PANELS:
+        asked = metrics(" ".join(target["expr"] for target in panel["targets"]))
+        for alert in alerts_of(panel):
+            shown[alert] |= asked
+    for name, rule in ALERTS.items():
+        # A histogram's count says whether its quantile means anything.
+        wanted = {each.replace("_count", "_bucket") for each in metrics(rule["expr"])}
+        assert wanted <= {each.replace("_count", "_bucket") for each in shown[name]}, name
+
+
+def test_a_panels_line_is_where_its_alerts_begin() -> None:
+    drawn = {}
+    for panel in PANELS:
+        for alert in alerts_of(panel) if limits(panel) else ():
+            (limit,) = limits(panel)
+            assert limit["color"] == COLOURS[ALERTS[alert]["labels"]["severity"]], alert
+            drawn[alert] = limit["value"]
+    assert drawn == LIMITS
+
+
+@pytest.mark.parametrize(("alert", "limit"), LIMITS.items())
+def test_an_alert_begins_where_its_panels_line_is(alert: str, limit: float) -> None:
+    if alert == "QueueConnectionFailures":
+        return  # more failures than answers is more than half
+    compared = re.findall(r"(?:>|==) ([\d.]+)", ALERTS[alert]["expr"])
+    assert limit in map(float, compared)
+
+
+def test_what_critical_alerts_are_about_is_seen_first() -> None:
+    rows = {panel["title"]: panel["gridPos"]["y"] for panel in DASHBOARD["panels"]} | {
+        "Critical": 0
+    }
+    assert DASHBOARD["panels"][0]["title"] == "Critical"
+    for panel in PANELS:
+        severities = {ALERTS[alert]["labels"]["severity"] for alert in alerts_of(panel)}
+        y = panel["gridPos"]["y"]
+        if "warning" in severities:
+            assert rows["Warnings"] < y < rows["Traffic and times"], panel["title"]
+        elif severities:
+            assert y < rows["Warnings"], panel["title"]
+
+
+def test_every_query_is_of_the_queues_and_the_source_that_were_chosen() -> None:
+    assert [each["name"] for each in DASHBOARD["templating"]["list"]] == ["datasource", "queue"]
+    assert "id" not in DASHBOARD
+    asking = [*PANELS, *(target for panel in PANELS for target in panel["targets"])]
+    for each in [*asking, *DASHBOARD["annotations"]["list"]]:
+        assert each["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+    for panel in PANELS:
+        for target in panel["targets"]:
+            selectors = re.findall(r"\bqueue_[a-z_]+({[^}]*})?", target["expr"])
+            assert all('queue=~"$queue"' in each for each in selectors), target["expr"]
 
 
 def test_every_metric_is_on_the_dashboard() -> None:
@@ -114,6 +196,11 @@ def test_every_metric_is_on_the_dashboard() -> None:
     exported = {instrument.name for instrument in INSTRUMENTS}
     shown = {name for name in exported if any(each.startswith(name) for each in asked)}
     assert shown == exported
+
+
+def test_every_alert_is_in_the_runbook() -> None:
+    page = (ROOT / "docs" / "observability.md").read_text()
+    assert set(re.findall(r"`(Queue\w+)`", page)) == ALERTS.keys()
 
 
 def test_no_two_panels_overlap() -> None:
@@ -128,6 +215,15 @@ def test_no_two_panels_overlap() -> None:
         assert not cells & taken
         assert at["x"] + at["w"] <= 24
         taken |= cells
+
+
+def test_the_picture_is_of_this_dashboard() -> None:
+    text = (ROOT / "docs" / "observability" / "dashboard.svg").read_text()
+    titles = {each.lstrip("▾ ") for each in re.findall(r'class="title">([^<]*)<', text)}
+    again = "run 'make dashboard-picture'"
+    assert titles == {panel["title"] for panel in DASHBOARD["panels"]}, again
+    assert text.count('class="limit"') == sum(len(limits(panel)) for panel in PANELS), again
+    assert "No data" not in text
 
 
 ALARMS = ("DeadLetters", "Failures", "Slow", "Backlog", "Retries")
