@@ -35,10 +35,14 @@ class OutgoingMessage(NamedTuple):
 
 
 class SettleFailure(NamedTuple):
-    """A message whose settling or renewal did not take place, or may not have."""
+    """A message whose settling or renewal did not take place, or may not have.
+
+    - `is_put_aside`: its dead-letter was made, and only the original is still there.
+    """
 
     message: Message[Any]
     error: TransportError
+    is_put_aside: bool = False
 
 
 class SendFailure(NamedTuple):
@@ -67,6 +71,17 @@ class Depth(NamedTuple):
     def total(self) -> int:
         """Everything that is still to be done."""
         return self.visible + self.in_flight + self.delayed
+
+
+class Place(NamedTuple):
+    """Where a queue is, as far as that is known by now and more than its name; for spans.
+
+    - `server`: the host that is asked. `topic`, `subscription`: where the queue is a subscription.
+    """
+
+    server: str | None = None
+    topic: str | None = None
+    subscription: str | None = None
 
 
 class Transport(Protocol):

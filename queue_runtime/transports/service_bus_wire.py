@@ -207,9 +207,13 @@ def delayed_copy(message: Message[Any], wire: ServiceBusWire, delay: float) -> O
 
     Its own message id is new: a queue that detects duplicates would drop the original's.
     """
+    from datetime import timedelta
     from uuid import uuid4
 
     further = {name: wire.further(message.native, name) for name in _COPIED}
+    life = wire.further(message.native, "time_to_live")
+    if isinstance(life, timedelta) and life:  # which begins anew with the copy
+        further["time_to_live"] = life
     return OutgoingMessage(
         wire.payload(message.native),
         attributes={**wire.attributes(message.native), ATTRIBUTE: delayed_retry_facts(message)},

@@ -6,6 +6,7 @@ from collections import deque
 from math import ceil, floor
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from queue_runtime.clouds.aws import error_code, queue_url
@@ -97,6 +98,11 @@ class SqsQueue:
         self._unanswered: deque[Attempt] = deque(maxlen=64)
         self._copied: dict[str, float] = {}
 
+    @property
+    def server(self) -> str | None:
+        """The host of the queue's URL; None before the queue was found."""
+        return None if self._facts is None else urlsplit(self._facts.url).hostname
+
     # --- receiving -------------------------------------------------------------------------------
 
     def receive(self, limit: int, seconds: int) -> list[Message[Any]]:
@@ -170,7 +176,8 @@ class SqsQueue:
             for at, handle in enumerate(handles):
                 if at not in failed:
                     self._copied.pop(handle, None)
-        return self._failures(messages, failed, _DELETE)
+        failures = self._failures(messages, failed, _DELETE)
+        return [each._replace(is_put_aside=self.is_copied(each.message)) for each in failures]
 
     def retry(self, settlements: Sequence[tuple[Message[Any], float]]) -> list[SettleFailure]:
         """Have messages come back after so many seconds, or as late as SQS can."""

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 
-_LOST: Final = unrun("its lock had ended")
+# Without delay, since what waits behind it in its group is given back with it, and is still ours.
+_LOST: Final = unrun("its lock had ended", delay=0.0)
 _INTERRUPTED: Final = unrun("it was interrupted", delay=0.0)
 _BROKEN: Final = unrun("an error of queue_runtime itself")
 

@@ -105,13 +105,13 @@ class Settler:
             failures = await self._request(chunk)
             took = monotonic() - started
             report.settle_request(self._transport.queue, took)
-            failed = {id(failure.message): failure.error for failure in failures}
+            failed = {id(failure.message): failure for failure in failures}
             done = [pair for pair in chunk if id(pair[0].message) not in failed]
             self._confirm(done, took)
             chunk = self._again(chunk, failed)
             if chunk:
                 delay = _BETWEEN_TRIES.delay(tries)
-                self._say_failed(len(chunk), failed[id(chunk[0][0].message)], delay)
+                self._say_failed(len(chunk), failed[id(chunk[0][0].message)].error, delay)
                 await asyncio.sleep(delay)
 
     def _say_failed(self, count: int, error: TransportError, delay: float) -> None:
@@ -156,17 +156,18 @@ class Settler:
             entry.lost = False  # whatever the keeper has heard since: the queue has taken it
         self._settled(done)
 
-    def _again(self, chunk: Sequence[Settled], failed: dict[int, TransportError]) -> list[Settled]:
+    def _again(self, chunk: Sequence[Settled], failed: dict[int, SettleFailure]) -> list[Settled]:
         """Sort out which failed settlements can still come about."""
         again: list[Settled] = []
         for entry, outcome in chunk:
-            error = failed.get(id(entry.message))
-            if error is None:
+            failure = failed.get(id(entry.message))
+            if failure is None:
                 continue
-            instruments.ERRORS.add(1, self._transport.queue, f"settle:{type(error).__name__}")
-            if isinstance(error, LockLostError) or entry.stale():
+            kind = type(failure.error).__name__
+            instruments.ERRORS.add(1, self._transport.queue, f"settle:{kind}")
+            if isinstance(failure.error, LockLostError) or entry.stale():
                 self._lost(entry, outcome)
-            elif outcome.disposition is Disposition.DEAD_LETTER:
+            elif outcome.disposition is Disposition.DEAD_LETTER and not failure.is_put_aside:
                 again.append((entry, _as_retry(outcome, "it could not be dead-lettered")))
             else:
                 again.append((entry, outcome))
