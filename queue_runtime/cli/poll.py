@@ -15,7 +15,7 @@ from queue_runtime.cli.progress import Progress
 from queue_runtime.cli.targets import find_handler
 from queue_runtime.config import load_settings
 from queue_runtime.errors import SettingsError
-from queue_runtime.exporters.logs import log_as_json
+from queue_runtime.exporters.logs import log_as_json, set_level
 from queue_runtime.hosts.poller import Until
 from queue_runtime.transports import queue_url
 
@@ -109,7 +109,8 @@ def _set_up_logs(options: argparse.Namespace, settings: Settings) -> None:
         # Where no person looks a program does, such as the one that collects a container's lines.
         log_as_json(level, info_lines=settings.info_lines)
     else:
-        logging.basicConfig(level=level, format="%(levelname)s %(message)s")
+        logging.basicConfig(format="%(levelname)s %(message)s")
+        set_level(level)
 
 
 def _jobs(options: argparse.Namespace) -> list[Job]:

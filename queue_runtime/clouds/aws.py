@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from queue_runtime.config import redact
 from queue_runtime.errors import MissingExtraError, QueueNotFoundError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def queue_arn(reference: str, source: QueueArn) -> QueueArn:
     if "://" in reference:
         return _arn_of_url(reference, source)
     if not reference or not all(c.isalnum() or c in "-_." for c in reference):
-        raise QueueNotFoundError(f"{reference!r} is no queue name, ARN or URL")
+        raise QueueNotFoundError(f"{redact(reference)!r} is no queue name, ARN or URL")
     return QueueArn(source.partition, source.region, source.account, reference)
 
 
@@ -73,7 +74,9 @@ def _arn_of_url(url: str, source: QueueArn) -> QueueArn:
     parts = urlsplit(url)
     path = parts.path.strip("/").split("/")
     if len(path) != 2 or not all(path):
-        raise QueueNotFoundError(f"{url!r} is not the URL of a queue (https://host/account/name)")
+        raise QueueNotFoundError(
+            f"{redact(url)!r} is not the URL of a queue (https://host/account/name)"
+        )
     labels = (parts.hostname or "").split(".")
     # sqs.<region>.amazonaws.com; any other host is an endpoint of the operator's own.
     region = labels[1] if labels[0] == "sqs" and "amazonaws" in labels else source.region

@@ -29,6 +29,8 @@ _OF_LOGGING: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "taskName",
 }
 _FIELDS: Final = report.FIELDS
+# At DEBUG an SDK writes its requests and answers whole, with bodies, receipts and session tokens.
+SDKS: Final = ("azure", "boto3", "botocore", "grpc", "msal", "urllib3")
 
 
 class JsonFormatter(logging.Formatter):
@@ -92,14 +94,15 @@ def log_as_json(level: int | str | None = None, *, info_lines: int = 0) -> None:
     On Lambda and Azure Functions call it once, at the top of the module, or set QUEUE_LOGS=json.
 
     Args:
-        level: of the root logger; None leaves it to a host that set handlers up, else it is INFO.
+        level: of the root logger, as `set_level` takes it; None leaves it to a host that set
+            handlers up, else it is INFO.
         info_lines: the most INFO lines about messages in a second; 0 writes them all.
     """
     root = logging.getLogger()
     if level is None and not root.handlers:
         level = logging.INFO
     if level is not None:
-        root.setLevel(level)
+        set_level(level)
     if not root.handlers:
         root.addHandler(logging.StreamHandler(sys.stderr))
     for handler in root.handlers:
@@ -109,6 +112,18 @@ def log_as_json(level: int | str | None = None, *, info_lines: int = 0) -> None:
         if info_lines:
             handler.addFilter(InfoSampler(info_lines))
     report.watching = report.binding = True
+
+
+def set_level(level: int | str) -> None:
+    """Set the root logger's level, which no SDK's loggers follow below INFO.
+
+    A logger whose own level is set keeps that.
+    """
+    root = logging.getLogger()
+    root.setLevel(level)
+    if root.level < logging.INFO:
+        for sdk in map(logging.getLogger, SDKS):
+            sdk.setLevel(sdk.level or logging.INFO)
 
 
 def _about(record: logging.LogRecord) -> dict[str, Any]:

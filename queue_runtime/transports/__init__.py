@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from queue_runtime.config import redact
 from queue_runtime.errors import QueueNotFoundError
 
 if TYPE_CHECKING:
@@ -39,11 +40,19 @@ def open_transport(url: str, *, settings: Settings | None = None, handler: str =
 
         settings = load_settings()
     url = queue_url(url, settings)
+    try:
+        return _opener(url)(url, settings, handler)
+    except QueueNotFoundError as error:
+        # It says what was given, which may be a connection string or have a password in it.
+        raise QueueNotFoundError(redact(str(error))) from None
+
+
+def _opener(url: str) -> Callable[[str, Settings, str], Transport]:
     opener = _SCHEMES.get(url.partition("://")[0])
     if opener is None:
         known = ", ".join(f"{name}://" for name in _SCHEMES)
         raise QueueNotFoundError(f"{url!r} is no queue URL: it has to start with one of {known}")
-    return opener(url, settings, handler)
+    return opener
 
 
 def queue_url(queue: str, settings: Settings) -> str:
@@ -55,9 +64,10 @@ def queue_url(queue: str, settings: Settings) -> str:
     if "://" in queue:
         return queue
     if settings.provider is None:
+        shown = redact(queue)
         raise QueueNotFoundError(
-            f"{queue!r} does not say where it is: write local://{queue}, sqs://{queue} or "
-            f"servicebus://namespace/{queue}, or set QUEUE_PROVIDER"
+            f"{shown!r} does not say where it is: write local://{shown}, sqs://{shown} or "
+            f"servicebus://namespace/{shown}, or set QUEUE_PROVIDER"
         )
     return f"{_OF_PROVIDER[settings.provider]}{queue}"
 

@@ -1,18 +1,29 @@
-"""Everything is on, every error path is taken, and no output of any kind shows a body or a key."""
+"""Everything is on, every error path is taken, and no output of any kind shows a body or a key.
+
+Here for Lambda, settings and log levels; test_secrets_polled.py has the pollers of the clouds, and
+tests/azure_functions/test_secrets.py the Functions host.
+"""
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import logging
+import sys
 from typing import Any
 
 import pytest
 
+from queue_runtime.cli import poll as poll_command
+from queue_runtime.clouds.aws import QueueArn, queue_arn
+from queue_runtime.config import load_settings
+from queue_runtime.errors import QueueNotFoundError
 from queue_runtime.exporters.emf import Emf
-from queue_runtime.exporters.logs import JsonFormatter, log_as_json
+from queue_runtime.exporters.logs import SDKS, JsonFormatter, log_as_json, set_level
 from queue_runtime.exporters.prometheus import exposition
 from queue_runtime.instruments import INSTRUMENTS, Histogram
+from queue_runtime.transports import open_transport
 from tests.hosts.test_lambda_secrets import CASES, SECRET
 from tests.lambda_rig import Rig, Sqs, fifo, records, refused
 
@@ -60,8 +71,6 @@ def test_no_line_span_or_metric_shows_a_body(
 
 
 def test_a_settings_secret_is_shown_nowhere() -> None:
-    from queue_runtime.config import load_settings
-
     settings = load_settings(environ={"AZURE_SERVICE_BUS_CONNECTION_STRING": CREDENTIAL})
     record = logging.makeLogRecord(
         {
@@ -72,3 +81,56 @@ def test_a_settings_secret_is_shown_nowhere() -> None:
         }
     )
     assert SECRET not in JsonFormatter().format(record)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        CREDENTIAL,
+        f"servicebus://{CREDENTIAL}",
+        f"servicebus://ns/orders?SharedAccessKey={SECRET}",
+        f"servicebus://n:{SECRET}@ns/orders",
+        f"https://key:{SECRET}@sqs.us-east-1.amazonaws.com/123456789012/orders",
+        f"https://sqs.us-east-1.amazonaws.com/123456789012/orders?X-Amz-Security-Token={SECRET}",
+        f"local://orders?password={SECRET}",
+        f"amqp://guest:{SECRET}@localhost/orders",
+        f"SharedAccessKeyName=n;SharedAccessKey={SECRET}",
+    ],
+)
+def test_a_queue_that_is_given_with_a_secret_is_refused_without_it(given: str) -> None:
+    with pytest.raises(QueueNotFoundError) as caught:
+        open_transport(given, settings=load_settings(environ={}))
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given", [CREDENTIAL, f"https://key:{SECRET}@host/orders", f"sig={SECRET}"]
+)
+def test_a_dead_letter_queue_that_is_given_with_a_secret_is_refused_without_it(given: str) -> None:
+    with pytest.raises(QueueNotFoundError) as caught:
+        queue_arn(given, QueueArn("aws", "us-east-1", "123456789012", "orders"))
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_commands_lines_of_debugging_are_not_the_sdks(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    said = argparse.Namespace(quiet=False, json=False, log_level="debug", with_parent=False)
+    poll_command._set_up_logs(said, load_settings({}, environ={}))
+    assert logging.getLogger("shop.orders").isEnabledFor(logging.DEBUG)
+    assert [sdk for sdk in SDKS if logging.getLogger(f"{sdk}.x").isEnabledFor(logging.DEBUG)] == []
+
+
+def test_who_wants_an_sdks_lines_gets_them() -> None:
+    wanted = logging.getLogger("botocore")
+    wanted.setLevel(logging.DEBUG)
+    set_level("DEBUG")
+    assert wanted.level == logging.DEBUG
+
+
+def test_no_sdk_says_more_than_the_level_allows() -> None:
+    set_level("ERROR")
+    assert not logging.getLogger("botocore").isEnabledFor(logging.WARNING)

@@ -73,7 +73,7 @@ def test_a_queue_that_cannot_be_asked_is_named_and_the_others_are_shown(
 
 
 def test_a_queue_url_that_is_none_is_a_users_mistake(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["stats", "orders"]) == 2
+    assert main(["stats", "ftp://orders"]) == 2
     assert "no queue URL" in capsys.readouterr().err
 
 
