@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from logging import DEBUG
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from queue_runtime.config import Secret
 from queue_runtime.errors import MissingExtraError, SettingsError
@@ -26,6 +27,15 @@ class ServiceBusConnection(NamedTuple):
     client_id: str | None = None
     tenant_id: str | None = None
     client_secret: Secret | None = None
+
+    @property
+    def host(self) -> str | None:
+        """The namespace's host name, which is no secret."""
+        if self.connection_string is None:
+            return self.namespace or None
+        fields = self.connection_string.reveal().split(";")
+        known = {name.strip().lower(): url for name, _, url in (f.partition("=") for f in fields)}
+        return urlsplit(known.get("endpoint", "")).hostname
 
 
 def functions_connection(name: str, environ: Mapping[str, str]) -> ServiceBusConnection:

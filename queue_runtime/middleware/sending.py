@@ -27,7 +27,7 @@ async def send_observed(
         TransportError: the whole request failed; it is counted all the same.
     """
     system = getattr(transport, "system", "local")
-    span = _span(transport.queue, system, messages, settings)
+    span = _span(transport, system, messages, settings)
     if span is not None:
         messages = [_carrying(message, span.get_span_context(), system) for message in messages]
     started = perf_counter()
@@ -46,20 +46,26 @@ async def send_observed(
 
 
 def _span(
-    queue: str, system: str, messages: Sequence[OutgoingMessage], settings: Settings
+    transport: Transport, system: str, messages: Sequence[OutgoingMessage], settings: Settings
 ) -> Any | None:
     # A process that has not loaded OpenTelemetry has set no SDK up either.
     if settings.tracing != "otel" or "opentelemetry.trace" not in sys.modules or not messages:
         return None
-    from opentelemetry.trace import SpanKind, get_tracer
+    from opentelemetry.trace import Link, SpanKind, get_tracer
 
+    from queue_runtime.middleware.trace_carriers import w3c_context
     from queue_runtime.middleware.trace_names import Names
 
-    attributes = dict(Names(system, settings.semconv).of_operation("send", queue))
+    names = Names(system, settings.semconv, lambda: getattr(transport, "place", None))
+    attributes = dict(names.of_operation("send", transport.queue))
     if len(messages) > 1:
         attributes["messaging.batch.message_count"] = len(messages)
+    made = [w3c_context(message.attributes.get("traceparent")) for message in messages]
+    # Where each message names another span as its origin, this one only carries them.
+    kind = SpanKind.CLIENT if all(made) else SpanKind.PRODUCER
+    links = [Link(context) for context in made if context is not None]
     tracer = get_tracer("queue_runtime")
-    return tracer.start_span(f"send {queue}", None, SpanKind.PRODUCER, attributes)
+    return tracer.start_span(f"send {transport.queue}", None, kind, attributes, links)
 
 
 def _end(span: Any, kind: str) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from queue_runtime.message import Message
+    from queue_runtime.transports.base import Place
 
 Semconv: TypeAlias = Literal["current", "guide", "both"]
 
@@ -27,10 +28,21 @@ class Names:
     """The attributes of one system's spans, by one choice of names.
 
     They follow https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/ (1.44).
+
+    Args:
+        system: what OpenTelemetry calls the queue service.
+        semconv: whose names.
+        place: tells where the queue is, when the first span of an operation asks.
     """
 
-    def __init__(self, system: str, semconv: Semconv = "current") -> None:
+    def __init__(
+        self,
+        system: str,
+        semconv: Semconv = "current",
+        place: Callable[[], Place | None] = lambda: None,
+    ) -> None:
         self.system = system
+        self._place = place
         self._current = semconv != "guide"
         self._guide = semconv != "current"
         self._kept: dict[tuple[str, str], Mapping[str, Any]] = {}
@@ -74,4 +86,15 @@ class Names:
             }
             if self.system == "servicebus" and _TYPES[operation] == "settle":
                 found["messaging.servicebus.disposition_status"] = operation
+            found |= _of_place(self._place())
         return found
+
+
+def _of_place(place: Place | None) -> Mapping[str, Any]:
+    found: dict[str, Any] = {}
+    if place is not None and place.server:
+        found["server.address"] = place.server
+    if place is not None and place.subscription:
+        found["messaging.destination.name"] = place.topic
+        found["messaging.destination.subscription.name"] = place.subscription
+    return found

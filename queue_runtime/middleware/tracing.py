@@ -26,7 +26,7 @@ from queue_runtime.middleware.trace_names import Names
 from queue_runtime.outcome import ACK, Disposition, Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextvars import Token
 
     from opentelemetry.context import Context
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from queue_runtime.config import Settings
     from queue_runtime.message import Message
     from queue_runtime.outcome import Outcome
+    from queue_runtime.transports.base import Place
 
 _OPERATIONS: Final = {
     Disposition.ACK: "complete",
@@ -62,6 +63,7 @@ class Tracing:
         is_batch: whether the handler takes batches, which have no spans for single messages.
         completes: whether completed messages are acknowledged by a request of ours.
         tracer: None takes the process's own.
+        place: tells where the queue is.
     """
 
     def __init__(
@@ -72,8 +74,9 @@ class Tracing:
         is_batch: bool = False,
         completes: bool = True,
         tracer: Tracer | None = None,
+        place: Callable[[], Place | None] = lambda: None,
     ) -> None:
-        self._names = Names(system, settings.semconv)
+        self._names = Names(system, settings.semconv, place)
         self._producer_is_parent = settings.trace_parent
         self._is_batch = is_batch
         self._completes = completes

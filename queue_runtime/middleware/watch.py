@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from queue_runtime.message import Message
     from queue_runtime.outcome import Outcome
     from queue_runtime.pipeline import Messages, Pipeline
+    from queue_runtime.transports.base import Place
 
 
 Took: TypeAlias = "Callable[[float], None]"
@@ -220,7 +221,12 @@ def _around_batch(run: RunBatch, spans: Spans | None, took: Took) -> RunBatch:
 
 
 def watch_for(
-    settings: Settings, definition: HandlerDefinition, system: str, *, completes: bool = True
+    settings: Settings,
+    definition: HandlerDefinition,
+    system: str,
+    *,
+    completes: bool = True,
+    place: Callable[[], Place | None] = lambda: None,
 ) -> Watch:
     """Set up what an operator asked for; all of it is imported here and nowhere before.
 
@@ -229,6 +235,7 @@ def watch_for(
         definition: of the handler.
         system: what OpenTelemetry calls the queue service.
         completes: whether completed messages are acknowledged by a request of ours.
+        place: tells where the queue is.
 
     Raises:
         MissingExtraError: an optional dependency is not installed.
@@ -243,7 +250,13 @@ def watch_for(
             flushes.append(send)
     spans: Spans | None = None
     if settings.tracing == "otel":
-        spans = _otel(system, settings, definition, completes)
+        try:
+            from queue_runtime.middleware.tracing import Tracing
+        except ImportError:
+            raise MissingExtraError("tracing with OpenTelemetry", "otel") from None
+        is_batch = definition.shape is Shape.BATCH
+        spans = Tracing(system, settings, is_batch=is_batch, completes=completes, place=place)
+        report.watch(spans)
         from queue_runtime.exporters.sending import flush_spans
 
         flushes.append(flush_spans)
@@ -252,14 +265,3 @@ def watch_for(
 
         spans = xray_spans(is_async=definition.is_async)
     return Watch(system, spans, flushes)
-
-
-def _otel(system: str, settings: Settings, definition: HandlerDefinition, completes: bool) -> Spans:
-    try:
-        from queue_runtime.middleware.tracing import Tracing
-    except ImportError:
-        raise MissingExtraError("tracing with OpenTelemetry", "otel") from None
-    is_batch = definition.shape is Shape.BATCH
-    spans = Tracing(system, settings, is_batch=is_batch, completes=completes)
-    report.watch(spans)
-    return spans

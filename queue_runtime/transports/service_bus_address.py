@@ -9,6 +9,8 @@ from queue_runtime.clouds.azure import ServiceBusConnection
 from queue_runtime.errors import QueueNotFoundError, SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from queue_runtime.config import Settings
 
 DEAD_LETTER: Final = "dead-letter"
@@ -82,8 +84,9 @@ def connection_to(address: ServiceBusAddress, settings: Settings) -> ServiceBusC
     """
     secret = settings.connection_string
     if secret is not None:
-        _check_string(address, secret.reveal())
-        return ServiceBusConnection(secret)
+        connection = ServiceBusConnection(secret)
+        _check_string(address, secret.reveal(), connection.host)
+        return connection
     if not address.namespace:
         raise SettingsError(
             f"servicebus:///{address.entity} names no namespace: write "
@@ -96,14 +99,20 @@ def connection_to(address: ServiceBusAddress, settings: Settings) -> ServiceBusC
     )
 
 
-def _check_string(address: ServiceBusAddress, text: str) -> None:
-    fields = dict(part.partition("=")[::2] for part in text.strip().split(";") if part)
-    known = {name.strip().lower(): value.strip() for name, value in fields.items()}
-    host = urlsplit(known.get("endpoint", "")).hostname
-    if not host:
+def _check_string(address: ServiceBusAddress, text: str, host: str | None) -> None:
+    """Say what the SDK would say with the first message, and without the name of the setting."""
+    fields = [part.partition("=") for part in text.strip().split(";") if part]
+    known = {name.strip().lower(): value.strip() for name, _, value in fields}
+    if missing := _missing(fields, known):
         raise SettingsError(
-            "AZURE_SERVICE_BUS_CONNECTION_STRING has no Endpoint=sb://…: copy it whole from the "
+            f"AZURE_SERVICE_BUS_CONNECTION_STRING has no {missing}: copy it whole from the "
             "namespace's shared access policies"
+        )
+    entity = known.get("entitypath")
+    if entity and entity != address.entity:
+        raise SettingsError(
+            f"AZURE_SERVICE_BUS_CONNECTION_STRING is for {entity} alone (EntityPath), not for "
+            f"{address.entity}: take one of the namespace, or of that queue"
         )
     if known.get("usedevelopmentemulator", "").lower() == "true" or not address.namespace:
         return
@@ -113,6 +122,15 @@ def _check_string(address: ServiceBusAddress, text: str) -> None:
             f"AZURE_SERVICE_BUS_CONNECTION_STRING is for {host}: correct one of them, or leave "
             f"the namespace out (servicebus:///{address.entity})"
         )
+
+
+def _missing(fields: Sequence[tuple[str, str, str]], known: Mapping[str, str]) -> str:
+    if any(not equals for _, equals, _ in fields):
+        return "= in one of its parts"
+    if known.get("sharedaccesssignature"):
+        return ""
+    names = ("SharedAccessKeyName", "SharedAccessKey")
+    return next((name for name in names if not known.get(name.lower())), "")
 
 
 def _host(namespace: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from queue_runtime.clouds.azure import service_bus_client
 from queue_runtime.errors import MissingExtraError, TransportError
-from queue_runtime.transports.base import SendFailure
+from queue_runtime.transports.base import Place, SendFailure
 from queue_runtime.transports.service_bus_address import connection_to, read_address
 from queue_runtime.transports.service_bus_depth import (
     Counters,
@@ -108,6 +108,7 @@ class ServiceBusTransport:
         self._most_sessions = most_sessions
         self._clock = clock or LockClock()
         self._thread = LoopThread(f"service-bus-{address.queue}")
+        self.place = Place(connection.host, address.entity, address.subscription)
         self._closed = False
         self._client: Any = None
         self._sources: list[_Source] = []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from queue_runtime.clouds.aws_sqs import SqsClients
 from queue_runtime.outcome import Disposition
+from queue_runtime.transports.base import Place
 from queue_runtime.transports.sqs_address import read_address
 from queue_runtime.transports.sqs_calls import LARGEST_BATCH
 from queue_runtime.transports.sqs_queue import SqsQueue
@@ -73,6 +74,11 @@ class SqsTransport:
         self._receives = CallThreads(self.queue, _RECEIVES, self._clients.interrupt)
         self._calls = CallThreads(self.queue, _CALLS)
         self._closing = False
+
+    @property
+    def place(self) -> Place:
+        """Which host is asked, once the queue was found."""
+        return Place(self._queue.server)
 
     async def receive(self, limit: int, wait: float) -> Sequence[Message[Any]]:
         """Lock and give at most `limit` messages, and at most 10; see `Transport.receive`.

@@ -19,6 +19,7 @@ from queue_runtime.hosts.azure_functions.settling import Settled, Settling
 from queue_runtime.message import Message
 from queue_runtime.outcome import Disposition
 from queue_runtime.pipeline import Pipeline, run_blocking
+from queue_runtime.transports.base import Place
 from queue_runtime.transports.service_bus_delivery import DELIVERY, LOCKED, Delivery
 from queue_runtime.transports.service_bus_wire import SINGLE, FunctionWire
 
@@ -55,6 +56,12 @@ class Source(NamedTuple):
     def is_queue(self) -> bool:
         """Whether what is sent there is received here and nowhere else."""
         return "/" not in self.name
+
+    @property
+    def place(self) -> Place | None:
+        """What its spans tell beyond the name."""
+        topic, slash, subscription = self.name.partition("/")
+        return Place(topic=topic, subscription=subscription) if slash else None
 
 
 class FunctionsHost:
@@ -181,7 +188,9 @@ class FunctionsHost:
     def _new_watch(self) -> Watch:
         from queue_runtime.middleware.watch import watch_for
 
-        watch = watch_for(self.settings, self.definition, "servicebus")
+        watch = watch_for(
+            self.settings, self.definition, "servicebus", place=lambda: self.source.place
+        )
         watch.around(self.pipeline)
         return watch
 

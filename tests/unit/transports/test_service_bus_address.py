@@ -117,6 +117,38 @@ def test_another_namespace_than_the_connection_strings() -> None:
     assert "c2VjcmV0" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("Endpoint=sb://shop.servicebus.windows.net/", "has no SharedAccessKeyName"),
+        ("Endpoint=sb://shop.servicebus.windows.net/;SharedAccessKey=c2VjcmV0", "KeyName"),
+        (
+            "Endpoint=sb://shop.servicebus.windows.net/;SharedAccessKeyName=a",
+            "has no SharedAccessKey",
+        ),
+        (f"{KEYED};c2VjcmV0", "has no ="),
+        (f"{KEYED};EntityPath=news", "for news alone"),
+    ],
+)
+def test_a_connection_string_that_is_not_whole(text: str, what: str) -> None:
+    chosen = load_settings(environ={"AZURE_SERVICE_BUS_CONNECTION_STRING": text})
+    with pytest.raises(SettingsError, match=what) as caught:
+        connection_to(read_address("servicebus:///orders"), chosen)
+    assert "c2VjcmV0" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{KEYED};EntityPath=orders",
+        "Endpoint=sb://shop.servicebus.windows.net/;SharedAccessSignature=sr=x",
+    ],
+)
+def test_a_connection_string_of_the_queue_or_signed_already(text: str) -> None:
+    chosen = load_settings(environ={"AZURE_SERVICE_BUS_CONNECTION_STRING": text})
+    assert connection_to(read_address("servicebus:///orders"), chosen).connection_string
+
+
 def test_neither_namespace_nor_connection_string() -> None:
     with pytest.raises(SettingsError, match="names no namespace"):
         connection_to(read_address("servicebus:///orders"), load_settings(environ={}))
