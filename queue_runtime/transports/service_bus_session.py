@@ -81,8 +81,10 @@ class SessionLink:
         failures = await self._settling.settle(self._receiver, settlements)
         if failures:
             self.end()
+        failed = {id(failure.message) for failure in failures}
         for message, _ in settlements:
-            self._held.pop(id(message), None)
+            if id(message) not in failed:
+                self._held.pop(id(message), None)
         if not self._held:
             self._quiet.set()
         # The link is the lock, so what could not be settled over it comes back with the session.
@@ -104,6 +106,11 @@ class SessionLink:
         for message in (*self._held.values(), *messages):
             message.locked_until = self.locked_until
         return []
+
+    @property
+    def completed(self) -> bool:
+        """Whether all that came of it is settled."""
+        return not self._held
 
     def end(self) -> None:
         """Say that the session is not ours any more, or is not to be."""

@@ -192,6 +192,8 @@ class Sessions:
     async def _hold(self, receiver: Any) -> None:
         link = SessionLink(self._queue, receiver, self._settling, self._clock)
         self._active.add(link)
+        accepted = monotonic()
+        report.session_accepted(self._queue, link.id)
         self._take_up()
         try:
             await self._serve(link)
@@ -199,6 +201,8 @@ class Sessions:
             report.logger.info("session %s of %s was lost: %s", link.id, self._queue, error)
         finally:
             self._active.discard(link)
+            seconds = monotonic() - accepted
+            report.session_ended(self._queue, link.id, seconds, completed=link.completed)
             await link.close()
 
     async def _serve(self, link: SessionLink) -> None:

@@ -13,6 +13,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from queue_runtime import report
+from queue_runtime.exporters import logs
+from tests.observability.shown import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +37,15 @@ def spans() -> Iterator[InMemorySpanExporter]:
     exporter.clear()
 
 
+@pytest.fixture
+def shown(spans: InMemorySpanExporter, capfd: pytest.CaptureFixture[str]) -> Shown:
+    """What is shown from now on, of lines everything down to DEBUG."""
+    everything = Shown(spans, capfd)
+    logging.getLogger().addHandler(everything)
+    logs.log_as_json("DEBUG")
+    return everything
+
+
 @pytest.fixture(autouse=True)
 def off(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(report, "_said", set())
@@ -44,7 +55,11 @@ def off(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(report, "systems", {})
     root = logging.getLogger()
     before = root.handlers[:], root.level, [handler.formatter for handler in root.handlers]
+    sdks = {sdk: sdk.level for sdk in map(logging.getLogger, logs.SDKS)}
     yield
-    root.handlers[:], root.level = before[0], before[1]
+    for sdk, level in sdks.items():
+        sdk.setLevel(level)
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
     for handler, formatter in zip(before[0], before[2], strict=True):
         handler.setFormatter(formatter)

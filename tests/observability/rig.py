@@ -1,22 +1,29 @@
-"""What these tests share: pollers over local queues, and spans as a tree that can be compared."""
+"""What these tests share: pollers over queues, and spans as a tree that can be compared."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from queue_runtime.config import load_settings
 from queue_runtime.hosts.poller import Poller, Until
 from queue_runtime.transports import open_transport
+from tests.brokers.service_bus import ServiceBusBroker
+from tests.brokers.sqs import SqsBroker
+from tests.brokers_tests.service_bus.bench import collect_leaks
+from tests.sqs_rig import aws_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.trace import SpanContext
 
     from queue_runtime.definition import Handles
-    from queue_runtime.transports.base import OutgoingMessage
+    from queue_runtime.transports.base import OutgoingMessage, Transport
 
 PRODUCER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 OTHER_PRODUCER = "00-11112222333344445555666677778888-1111222233334444-01"
@@ -32,15 +39,45 @@ def poll(
     **settings: object,
 ) -> None:
     """Send messages to a local queue in memory, and poll it until it is empty."""
+    known = load_settings(handler.definition.settings, environ={}, arguments=settings)
+    transport = open_transport(f"local://{queue}?memory{options}", settings=known)
+    poll_on(transport, handler, *messages, until=until, **settings)
+
+
+def poll_on(
+    transport: Transport,
+    handler: Handles,
+    *messages: OutgoingMessage,
+    until: Until = Until.ONCE,
+    **settings: object,
+) -> None:
+    """Send messages, and poll until one receive is answered."""
 
     async def run() -> None:
         known = load_settings(handler.definition.settings, environ={}, arguments=settings)
-        transport = open_transport(f"local://{queue}?memory{options}", settings=known)
-        await transport.send(messages)
-        await Poller(handler, transport, settings=known).run(until)
-        await transport.aclose()
+        try:
+            await transport.send(messages)
+            await Poller(handler, transport, settings=known).run(until)
+        finally:
+            await transport.aclose()
 
     asyncio.run(run())
+
+
+@contextmanager
+def sqs_broker() -> Iterator[SqsBroker]:
+    """Run SQS on loopback, where the AWS SDK of this process finds it."""
+    with pytest.MonkeyPatch.context() as patch, SqsBroker() as broker:
+        aws_environment(patch, broker.endpoint_url)
+        yield broker
+
+
+@contextmanager
+def service_bus_broker() -> Iterator[ServiceBusBroker]:
+    """Run Service Bus on loopback; the SDK leaves sockets to the garbage collector."""
+    with ServiceBusBroker() as broker:
+        yield broker
+    collect_leaks()
 
 
 def tree(spans: Sequence[ReadableSpan]) -> list[dict[str, Any]]:

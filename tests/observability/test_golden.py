@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,12 +17,33 @@ import pytest
 from queue_runtime import Batch, DeadLetter, Message, Retry, queue_handler
 from queue_runtime.config import load_settings
 from queue_runtime.hosts.azure_functions.host import FunctionsHost, Source
+from queue_runtime.middleware.sending import send_observed
+from queue_runtime.transports import open_transport
 from queue_runtime.transports.base import OutgoingMessage
+from tests.brokers.service_bus import Kind
+from tests.hosts.poller.service_bus_rig import happened, opened, polled
 from tests.lambda_rig import Rig, fifo, records
-from tests.observability.rig import OTHER_PRODUCER, PRODUCER, XRAY, poll, tree
+from tests.observability.rig import (
+    OTHER_PRODUCER,
+    PRODUCER,
+    XRAY,
+    poll,
+    poll_on,
+    service_bus_broker,
+    sqs_broker,
+    tree,
+)
+from tests.sqs_rig import open_queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from queue_runtime.hosts.poller import Poller
+    from queue_runtime.transports.base import Transport
+    from tests.brokers.service_bus import ServiceBusBroker
+
+# The Service Bus SDK leaves sockets to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 FOLDER = Path(__file__).parents[1] / "golden"
 HOST_SPAN = "00-aaaabbbbccccddddeeeeffff00001111-aaaabbbbccccdddd-01"
@@ -28,7 +51,7 @@ HOST_SPAN = "00-aaaabbbbccccddddeeeeffff00001111-aaaabbbbccccdddd-01"
 
 @queue_handler(tracing="otel", dead_letter="dlq", queue="golden")
 def take(message: Message[str]) -> None:
-    if message.body == "busy":
+    if message.body == "busy" and message.delivery_count == 1:
         raise Retry("busy", after=0)
     if message.body == "bad":
         raise DeadLetter("bad")
@@ -67,6 +90,10 @@ def lambda_fifo() -> None:
     Rig(take)(*fifo(("g", "good"), ("h", "good"), ("g", "broken")))
 
 
+# Of what ends the same way there is one message a scene: whether two are settled by one request
+# depends on how soon the second one ends.
+
+
 def _local(body: str, group: str | None = None) -> OutgoingMessage:
     return OutgoingMessage(body, {"traceparent": PRODUCER}, group)
 
@@ -83,8 +110,139 @@ def local_batch() -> None:
     poll(take_all, _local("good"), _local("bad"), queue="golden")
 
 
+def local_batch_of_one() -> None:
+    poll(take_all, _local("good"), queue="golden")
+
+
 def local_ordered() -> None:
-    poll(take, _local("good", "g"), _local("good", "g"), queue="golden-ordered", options="&ordered")
+    poll(take, _local("good", "g"), _local("bad", "g"), queue="golden-ordered", options="&ordered")
+
+
+def _native(**system: str) -> dict[str, Any]:
+    sent = {name: {"DataType": "String", "StringValue": text} for name, text in system.items()}
+    return {"MessageSystemAttributes": sent}
+
+
+def _sqs(handler: Any, *messages: OutgoingMessage, name: str = "golden", dead: str = "dlq") -> None:
+    with sqs_broker() as broker:
+        broker.create_queue(name)
+        broker.create_queue(dead)
+        settings: dict[str, Any] = {"concurrency": 1, "dead_letter": dead}
+        poll_on(open_queue(name, dead_letter=dead), handler, *messages, **settings)
+
+
+def sqs_single() -> None:
+    good = OutgoingMessage("good", {"traceparent": PRODUCER}, correlation_id="c1")
+    _sqs(take, good, OutgoingMessage("busy", native=_native(AWSTraceHeader=XRAY)))
+
+
+def sqs_dead_letter() -> None:
+    both = {"traceparent": OTHER_PRODUCER}
+    _sqs(take, OutgoingMessage("bad", both, native=_native(AWSTraceHeader=XRAY)))
+
+
+def sqs_batch() -> None:
+    bodies = {"good": PRODUCER, "bad": OTHER_PRODUCER, "good too": PRODUCER}
+    _sqs(take_all, *(OutgoingMessage(body, {"traceparent": of}) for body, of in bodies.items()))
+
+
+def sqs_fifo() -> None:
+    pairs = (("g", "good"), ("h", "broken"), ("g", "bad"))
+    messages = [_local(body, group) for group, body in pairs]
+    _sqs(take, *messages, name="golden.fifo", dead="dlq.fifo")
+
+
+def _one_by_one(
+    broker: ServiceBusBroker, path: str, *lots: tuple[Sequence[OutgoingMessage], Kind]
+) -> None:
+    """Send one lot after the other, each once the broker is done with the one before."""
+    transport = opened(broker, path)
+
+    async def send_and_wait(_poller: Poller) -> None:
+        done: Counter[Kind] = Counter()
+        for lot, kind in lots:
+            assert not await transport.send(lot)
+            done[kind] += 1
+            await happened(broker, kind, done[kind])
+
+    polled(transport, take, send_and_wait)
+
+
+def _bus(body: str, **fields: Any) -> OutgoingMessage:
+    attributes = {"Diagnostic-Id": PRODUCER}
+    return OutgoingMessage(body, attributes, deduplication_id=body, **fields)
+
+
+def service_bus_single() -> None:
+    good, busy = _bus("good", correlation_id="c1"), _bus("busy")
+    with service_bus_broker() as broker:
+        broker.create_queue("golden")
+        _one_by_one(broker, "golden", ([good], Kind.COMPLETED), ([busy], Kind.COMPLETED))
+
+
+def service_bus_dead_letter() -> None:
+    with service_bus_broker() as broker:
+        broker.create_queue("golden")
+        _one_by_one(broker, "golden", ([_bus("bad")], Kind.DEAD_LETTERED))
+
+
+def service_bus_batch() -> None:
+    async def until_both_are_settled(_poller: Poller) -> None:
+        await happened(broker, Kind.COMPLETED)
+        await happened(broker, Kind.DEAD_LETTERED)
+
+    with service_bus_broker() as broker:
+        broker.create_queue("golden")
+        sent = [_bus("good"), _bus("bad")]
+        polled(opened(broker, "golden"), take_all, until_both_are_settled, send=sent)
+
+
+def service_bus_sessions() -> None:
+    first = [_bus("good", group_id="g"), _bus("bad", group_id="g")]
+    second = [_bus("good too", group_id="h")]
+    released = Kind.SESSION_RELEASED
+    with service_bus_broker() as broker:
+        broker.create_queue("golden", requires_session=True)
+        _one_by_one(broker, "golden?sessions=true", (first, released), (second, released))
+
+
+def _send(transport: Transport, *messages: OutgoingMessage) -> None:
+    known = load_settings({}, environ={}, arguments={"tracing": "otel"})
+    asyncio.run(send_observed(transport, messages, known))
+
+
+def local_send() -> None:
+    transport = open_transport("local://golden?memory", settings=load_settings({}, environ={}))
+    _send(transport, OutgoingMessage("good"), OutgoingMessage("bad"))
+    poll_on(transport, take_all)
+
+
+def sqs_send() -> None:
+    with sqs_broker() as broker:
+        broker.create_queue("golden")
+        transport = open_queue("golden")
+        _send(transport, OutgoingMessage("good", {"tenant": "x"}))
+        poll_on(transport, take)
+
+
+def sqs_send_without_room() -> None:
+    crowded = {f"a{number}": "x" for number in range(9)}
+    with sqs_broker() as broker:
+        broker.create_queue("golden")
+        transport = open_queue("golden")
+        _send(transport, OutgoingMessage("good", crowded))
+        poll_on(transport, take)
+
+
+def service_bus_send() -> None:
+    async def until_done(_poller: Poller) -> None:
+        await happened(broker, Kind.COMPLETED)
+
+    with service_bus_broker() as broker:
+        broker.create_queue("golden")
+        transport = opened(broker, "golden")
+        _send(transport, OutgoingMessage("good", deduplication_id="m1"))
+        polled(transport, take, until_done)
 
 
 class Settlement:
@@ -94,12 +252,12 @@ class Settlement:
         return [None] * len(calls)
 
 
-def _service_bus(number: int, body: str, parent: str | None) -> Any:
+def _service_bus(number: int, body: str, parent: str | None, session: str | None = None) -> Any:
     return SimpleNamespace(
         get_body=lambda: body.encode(),
         message_id=f"m{number}",
         lock_token=f"00000000-0000-4000-8000-00000000000{number}",
-        session_id=None,
+        session_id=session,
         correlation_id="c1",
         delivery_count=2,
         sequence_number=number,
@@ -109,10 +267,10 @@ def _service_bus(number: int, body: str, parent: str | None) -> Any:
     )
 
 
-def _functions(handler: Any, native: Any) -> None:
+def _functions(handler: Any, native: Any, *, sessions: bool = False) -> None:
     host = FunctionsHost(
         handler,
-        Source("golden", "SERVICEBUS"),
+        Source("golden", "SERVICEBUS", sessions),
         settings=load_settings(handler.definition.settings, environ={}),
         settlement=Settlement(),
     )
@@ -131,6 +289,14 @@ def functions_batch() -> None:
     _functions(take_all, messages)
 
 
+def functions_session() -> None:
+    bodies = ("good", "bad", "broken", "not run")
+    messages = [
+        _service_bus(number, body, PRODUCER, "s") for number, body in enumerate(bodies, start=1)
+    ]
+    _functions(take, messages, sessions=True)
+
+
 SCENES: list[Callable[[], None]] = [
     lambda_single,
     lambda_batch,
@@ -138,15 +304,31 @@ SCENES: list[Callable[[], None]] = [
     local_single,
     local_dead_letter,
     local_batch,
+    local_batch_of_one,
     local_ordered,
+    local_send,
     functions_single,
     functions_batch,
+    functions_session,
+    sqs_single,
+    sqs_batch,
+    sqs_fifo,
+    sqs_dead_letter,
+    sqs_send,
+    sqs_send_without_room,
+    service_bus_single,
+    service_bus_batch,
+    service_bus_sessions,
+    service_bus_dead_letter,
+    service_bus_send,
 ]
+# As the local queue draws them, and as SQS does.
+DRAWN = re.compile(r"\b(?<!-)[0-9a-f]{32}\b(?!-)|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 
 def _numbered(text: str) -> str:
-    """Put a number where the local queue drew an id at random."""
-    drawn = re.findall(r"\b(?<!-)[0-9a-f]{32}\b(?!-)", text)
+    """Put a number where a queue drew an id at random."""
+    drawn = DRAWN.findall(text)
     for number, identity in enumerate(dict.fromkeys(drawn), start=1):
         text = text.replace(identity, f"message-{number}")
     return text

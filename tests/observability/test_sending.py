@@ -76,6 +76,16 @@ def test_what_the_caller_says_of_its_origin_stays(spans: Any) -> None:
     outlet = Outlet("said")
     _send(outlet, OutgoingMessage("a", {"traceparent": PRODUCER}))
     assert outlet.sent[0].attributes == {"traceparent": PRODUCER}
+    (span,) = spans.get_finished_spans()
+    assert span.kind.name == "CLIENT"  # it is no message's origin
+    assert [traceparent(link.context) for link in span.links] == [PRODUCER]
+
+
+def test_one_message_without_an_origin_makes_the_send_one(spans: Any) -> None:
+    _send(Outlet("mixed"), OutgoingMessage("a", {"traceparent": PRODUCER}), OutgoingMessage("b"))
+    (span,) = spans.get_finished_spans()
+    assert span.kind.name == "PRODUCER"
+    assert len(span.links) == 1
 
 
 @pytest.mark.parametrize(("count", "has_room"), [(8, True), (9, False), (10, False)])

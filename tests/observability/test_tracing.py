@@ -19,7 +19,7 @@ from queue_runtime.middleware.trace_carriers import (
 )
 from queue_runtime.middleware.tracing import Tracing
 from queue_runtime.testing import sqs_event
-from queue_runtime.transports.base import OutgoingMessage
+from queue_runtime.transports.base import OutgoingMessage, Place
 from queue_runtime.transports.sqs_wire import LAMBDA_RECORD
 from tests.lambda_rig import Rig, Sqs, fifo, records
 from tests.observability.rig import OTHER_PRODUCER, PRODUCER, XRAY, poll
@@ -287,6 +287,16 @@ def test_attribute_names_are_the_operators_choice(names: str, spans: Any) -> Non
     }
     expected = {"current": current_names, "guide": guide, "both": {**guide, **current_names}}
     assert dict(one) == expected[names]
+
+
+def test_a_subscription_is_told_from_its_topic() -> None:
+    from queue_runtime.middleware.trace_names import Names
+
+    place = Place("shop.servicebus.windows.net", "news", "all")
+    found = Names("servicebus", "current", lambda: place).of_operation("process", "news/all")
+    assert found["messaging.destination.name"] == "news"
+    assert found["messaging.destination.subscription.name"] == "all"
+    assert found["server.address"] == "shop.servicebus.windows.net"
 
 
 def test_the_guides_name_of_service_bus_is_the_guides() -> None:

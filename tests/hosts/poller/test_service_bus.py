@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from queue_runtime import DeadLetter, Message, Retry, queue_handler, report
+from queue_runtime import DeadLetter, Message, Retry, instruments, queue_handler, report
 from queue_runtime.copies import read_facts
 from queue_runtime.errors import AccessDeniedError, QueueNotFoundError
 from tests.brokers.service_bus import (
@@ -424,3 +424,28 @@ def test_a_dead_letter_says_why(broker: ServiceBusBroker) -> None:
     assert len(properties["DeadLetterReason"]) == 4096
     facts = read_facts(properties["DeadLetterErrorDescription"])
     assert (facts["id"], facts["reason"][:5]) == ("m", "no su")
+
+
+def test_a_session_is_counted_from_its_accept_until_it_is_let_go(
+    broker: ServiceBusBroker,
+) -> None:
+    broker.create_queue("counted-sessions", requires_session=True)
+
+    @queue_handler
+    async def handle(message: Message[str]) -> None:
+        if message.body == "lost":
+            broker.lose_session("counted-sessions", "b")
+
+    async def until_both_are_over(_poller: Poller) -> None:
+        await happened(broker, Kind.SESSION_RELEASED)
+        await happened(broker, Kind.SESSION_LOST)
+        await until_true(lambda: _sessions("ABANDONED") == 1)
+
+    def _sessions(what: str) -> float:
+        counter: instruments.Counter = getattr(instruments, f"SESSIONS_{what}")
+        return counter.values().get(("counted-sessions",), 0)
+
+    sent = [*texts("good", group="a"), *texts("lost", group="b")]
+    polled(opened(broker, "counted-sessions?sessions=true"), handle, until_both_are_over, send=sent)
+    assert _sessions("COMPLETED") >= 1
+    assert _sessions("ACCEPTED") == _sessions("COMPLETED") + _sessions("ABANDONED")
