@@ -11,6 +11,8 @@ export UV_PYTHON_DOWNLOADS := never
 UV := .tools/uv-env/bin/uv
 BIN := .venv/bin
 JOBS ?= auto
+# Pages that are generated from code, each by its module in scripts/.
+PAGES := settings_page guarantees_page features_page
 # What tests need beyond Python: command:package, installed by `make system-packages` where missing.
 SYSTEM_PACKAGES := redis-server:redis-server promtool:prometheus
 
@@ -21,7 +23,7 @@ SYSTEM_PACKAGES := redis-server:redis-server promtool:prometheus
 .PHONY: help
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-	    /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
+	    /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
 
 .PHONY: demo
 demo: .venv-demo/.installed ## Run the example handler over its event files
@@ -67,14 +69,16 @@ fmt: .venv/.installed ## Format the code and mend what the linter can
 
 .PHONY: docs
 docs: .venv/.installed ## Build the documentation into site/, warnings as errors
-	$(BIN)/python scripts/settings_page.py --check
-	$(BIN)/python scripts/guarantees_page.py --check
+	for page in $(PAGES); do $(BIN)/python -m scripts.$$page --check; done
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .PHONY: generate
 generate: .venv/.installed ## Write the pages that are generated from code
-	$(BIN)/python scripts/settings_page.py
-	$(BIN)/python scripts/guarantees_page.py
+	for page in $(PAGES); do $(BIN)/python -m scripts.$$page; done
+
+.PHONY: dashboard-picture
+dashboard-picture: .venv/.installed ## Draw docs/observability/dashboard.svg from a few minutes of real pollers
+	$(BIN)/python -m scripts.dashboard_picture
 
 .PHONY: docs-serve
 docs-serve: .venv/.installed ## Serve the documentation while it is being written

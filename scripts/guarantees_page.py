@@ -1,39 +1,22 @@
-"""Writes docs/guarantees.md from docs/guarantees.toml:  guarantees_page.py [--check]."""
+"""Writes docs/guarantees.md from docs/guarantees.toml:  guarantees_page [--check]."""
 
 from __future__ import annotations
 
 import sys
 import tomllib
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "guarantees.md"
-SOURCE = ROOT / "docs" / "guarantees.toml"
-START, END = "<!-- guarantees:start -->", "<!-- guarantees:end -->"
+from scripts import generated
 
-
-def main(arguments: list[str]) -> int:
-    """Write the page, or tell whether it is out of date."""
-    current = PAGE.read_text()
-    wanted = page(current)
-    if arguments == ["--check"]:
-        if current != wanted:
-            print("docs/guarantees.md is not what guarantees.toml says: run `make generate`")
-            return 1
-        return 0
-    PAGE.write_text(wanted)
-    return 0
+PAGE = generated.DOCS / "guarantees.md"
+SOURCE = generated.DOCS / "guarantees.toml"
 
 
 def page(current: str) -> str:
     """Put the tables between the page's markers."""
     source = read()
-    before, rest = current.split(START)
-    after = rest.split(END)[1]
-    hosts, rows = source["hosts"], source["row"]
-    blocks = [f"{START}\n", *(_host(key, title, rows) for key, title in hosts.items()), END]
-    return before + "\n".join(blocks) + after
+    hosts = (_host(key, title, source["row"]) for key, title in source["hosts"].items())
+    return generated.between_markers(current, "guarantees", "\n\n".join(hosts))
 
 
 def read() -> dict[str, Any]:
@@ -54,14 +37,14 @@ def named_tests() -> list[str]:
 
 
 def _host(key: str, title: str, rows: list[dict[str, Any]]) -> str:
-    lines = [f"### {title}", "", "| what | what becomes of it |", "| --- | --- |"]
-    lines += [f"| {row['name']} | {row[key]['text']} |" for row in rows if key in row]
+    rows = [row for row in rows if key in row]
+    cells = [(row["name"], row[key]["text"]) for row in rows]
+    lines = [f"### {title}", "", generated.table(("what", "what becomes of it"), *cells)]
     lines += ["", '??? note "The tests that show it"', ""]
     for row in rows:
-        if key in row:
-            tests = ", ".join(f"`{_short(test)}`" for test in row[key]["tests"])
-            lines.append(f"    - {row['name']}: {tests}")
-    return "\n".join([*lines, ""])
+        tests = ", ".join(f"`{_short(test)}`" for test in row[key]["tests"])
+        lines.append(f"    - {row['name']}: {tests}")
+    return "\n".join(lines)
 
 
 def _short(test: str) -> str:
@@ -69,4 +52,4 @@ def _short(test: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(generated.main(PAGE, page, sys.argv[1:]))

@@ -1,17 +1,14 @@
-"""Writes docs/configuration.md from the settings' own table, or checks that it is up to date.
-
-settings_page.py [--check]
-"""
+"""Writes docs/configuration.md from the settings' own table:  settings_page [--check]."""
 
 from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 
 from queue_runtime.config import settings_reference
+from scripts import generated
 
-PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
+PAGE = generated.DOCS / "configuration.md"
 
 ABOVE_THE_TABLE = """\
 # Configuration
@@ -45,33 +42,19 @@ Credentials and addresses of AWS are found as the AWS SDK finds them: `AWS_PROFI
 """
 
 
-def page() -> str:
+def page(_current: str) -> str:
     """Give the whole page."""
     rows = [
-        "| setting | environment | default | takes | meaning |",
-        "| --- | --- | --- | --- | --- |",
+        (f"`{name}`", _variables(environment), default, takes, meaning)
+        for name, environment, default, takes, meaning in settings_reference()
     ]
-    for name, environment, default, takes, meaning in settings_reference():
-        rows.append(f"| `{name}` | {_variables(environment)} | {default} | {takes} | {meaning} |")
-    return "\n".join([ABOVE_THE_TABLE, *rows]) + "\n" + BELOW_THE_TABLE
+    head = ("setting", "environment", "default", "takes", "meaning")
+    return f"{ABOVE_THE_TABLE}\n{generated.table(head, *rows)}\n{BELOW_THE_TABLE}"
 
 
 def _variables(text: str) -> str:
     return re.sub(r"[A-Z_]{2,}", lambda name: f"`{name[0]}`", text)
 
 
-def main(*arguments: str) -> int:
-    """Write the page, or with --check only compare."""
-    if arguments == ("--check",):
-        return 0 if PAGE.read_text() == page() else _stale()
-    PAGE.write_text(page())
-    return 0
-
-
-def _stale() -> int:
-    sys.stderr.write("docs/configuration.md does not answer the settings: run 'make generate'\n")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(generated.main(PAGE, page, sys.argv[1:]))

@@ -11,6 +11,7 @@ import pytest
 from queue_runtime.testing.conformance import Features, TransportConformance
 from queue_runtime.transports.local import LocalTransport
 from queue_runtime.transports.local_address import read_address
+from tests.conformance.features import LOCAL
 from tests.movable_clock import MovableClock
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 
 class LocalConformance(TransportConformance):
+    features = LOCAL
     options = ""
 
     @pytest.fixture(autouse=True)

@@ -10,19 +10,22 @@ import pytest
 
 from queue_runtime.clouds.azure import ServiceBusConnection
 from queue_runtime.config import Secret
-from queue_runtime.testing.conformance import Features, TransportConformance
+from queue_runtime.testing.conformance import TransportConformance
 from queue_runtime.testing.conformance.order import OrderTests
 from queue_runtime.transports.service_bus_address import DEAD_LETTER, read_address
 from queue_runtime.transports.service_bus_receiver import LockClock
 from queue_runtime.transports.service_bus_transport import ServiceBusTransport
-from tests.brokers.service_bus import ServiceBusBroker
+from tests.brokers.service_bus.fixtures import certificate as certificate
+from tests.brokers.service_bus.fixtures import managed_service_bus as managed_service_bus
 from tests.brokers_tests.service_bus.bench import collect_leaks
+from tests.conformance.features import SERVICE_BUS, SERVICE_BUS_SESSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from queue_runtime.testing.conformance.rig import Rig
     from queue_runtime.transports.base import Transport
+    from tests.brokers.service_bus import ServiceBusBroker
 else:
     Rig = object
 
@@ -36,9 +39,9 @@ class OnBroker(Rig):
     """The hooks, for a broker of each test's own: its clock moves."""
 
     @pytest.fixture(autouse=True)
-    def broker(self) -> Iterator[None]:
-        with ServiceBusBroker() as self.running:
-            yield
+    def broker(self, managed_service_bus: ServiceBusBroker) -> Iterator[None]:
+        self.running = managed_service_bus
+        yield
         collect_leaks()
 
     async def open_queue(self, *, ordered: bool) -> Transport:
@@ -67,8 +70,8 @@ class OnBroker(Rig):
 
 
 class TestQueue(OnBroker, TransportConformance):
-    features = Features(ordered_groups=False, exact_depth=False)
+    features = SERVICE_BUS
 
 
 class TestSessions(OnBroker, OrderTests):
-    features = Features(delayed_retry=False, exact_depth=False)
+    features = SERVICE_BUS_SESSIONS

@@ -11,11 +11,12 @@ import pytest
 from moto.core.utils import unix_time, unix_time_millis
 from moto.server import ThreadedMotoServer
 
-from queue_runtime.testing.conformance import Features, TransportConformance
+from queue_runtime.testing.conformance import TransportConformance
 from queue_runtime.transports.sqs import SqsTransport
 from queue_runtime.transports.sqs_address import read_address
 from tests.brokers.sqs import SqsBroker
 from tests.brokers.sqs.account import REGION
+from tests.conformance.features import SQS
 from tests.movable_clock import MovableClock
 from tests.sqs_rig import aws_environment, sqs_settings
 
@@ -24,14 +25,13 @@ if TYPE_CHECKING:
 
     from queue_runtime.transports.base import Transport
 
-FEATURES = Features(binary_bodies=False)
 MANY_RECEIVES = {"maxReceiveCount": 100}
 
 
 class SqsConformance(TransportConformance):
     """Standard queues, and FIFO where a test is about order."""
 
-    features = FEATURES
+    features = SQS
     clock: MovableClock
 
     def create(self, name: str, dead_letters: str | None = None) -> None:

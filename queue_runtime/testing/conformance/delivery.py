@@ -10,6 +10,7 @@ import json
 from queue_runtime.copies import ATTRIBUTE
 from queue_runtime.errors import TransportError
 from queue_runtime.testing.conformance.rig import (
+    DAY_SECONDS,
     PATIENCE_SECONDS,
     Rig,
     ack,
@@ -117,6 +118,15 @@ class DeliveryTests(Rig):
         await self.move_clock(11)
         (message,) = await take(queue, 1)
         assert message.delivery_count == 1
+
+    @needs("delay", "long_delays")
+    async def test_message_that_is_days_away_comes_when_it_is_due(self) -> None:
+        queue = await self.new()
+        await send(queue, OutgoingMessage("later", delay=3 * DAY_SECONDS))
+        await self.move_clock(3 * DAY_SECONDS - 10)
+        await expect_none(queue)
+        await self.move_clock(11)
+        await take(queue, 1)
 
     @needs("deduplication")
     async def test_repeated_deduplication_id_sends_nothing(self) -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from queue_runtime.outcome import ACK, Disposition, Outcome
 from queue_runtime.testing.conformance.rig import (
+    DAY_SECONDS,
+    PATIENCE_SECONDS,
     Rig,
     ack,
     by_body,
@@ -60,6 +62,18 @@ class OutcomeTests(Rig):
         assert second.id == first.id
         assert second.delivery_count == 2
 
+    @needs("delayed_retry", "long_delays")
+    async def test_retry_that_is_days_away_comes_when_it_is_due(self) -> None:
+        queue = await self.new()
+        await send(queue, OutgoingMessage("{}"))
+        (first,) = await take(queue, 1)
+        assert not await queue.settle([(first, retry(3 * DAY_SECONDS))])
+        await self.move_clock(3 * DAY_SECONDS - 10)
+        await expect_none(queue)
+        await self.move_clock(11)
+        (second,) = await take(queue, 1)
+        assert (second.id, second.delivery_count) == (first.id, 2)
+
     @needs("dead_letters")
     async def test_dead_letter_is_moved_with_its_reason(self) -> None:
         queue = await self.new()
@@ -112,7 +126,7 @@ class OutcomeTests(Rig):
         assert back.body == b"early"
         await expect_none(queue)
 
-    @needs("exact_depth")
+    @needs("depth_by_state")
     async def test_depth_counts_each_message_once(self) -> None:
         queue = await self.new()
         later = OutgoingMessage("later", delay=60 if self.features.delay else 0)
@@ -124,3 +138,21 @@ class OutcomeTests(Rig):
         delayed = int(self.features.delay)
         assert depth[:3] == (3 - delayed, 1, delayed)
         assert depth.total == 4
+
+    @needs("dead_letters", "dead_letter_count")
+    async def test_depth_counts_dead_letters(self) -> None:
+        queue = await self.new()
+        await send(queue, OutgoingMessage("odd"), OutgoingMessage("good"))
+        assert (await queue.depth()).dead_lettered == 0
+        odd = by_body(await take(queue, 2))[b"odd"]
+        assert not await queue.settle([(odd, dead_letter("it is odd"))])
+        depth = await queue.depth()
+        assert (depth.total, depth.dead_lettered) == (1, 1)
+
+    @needs("oldest_age")
+    async def test_depth_tells_the_age_of_the_oldest(self) -> None:
+        queue = await self.new()
+        await send(queue, OutgoingMessage("old"))
+        age = (await queue.depth()).oldest_seconds
+        assert age is not None
+        assert 0 <= age < PATIENCE_SECONDS

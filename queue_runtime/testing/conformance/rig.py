@@ -22,31 +22,39 @@ if TYPE_CHECKING:
 TestT = TypeVar("TestT", bound="Callable[..., Awaitable[None]]")
 
 PATIENCE_SECONDS = 10.0
+DAY_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
     """What a transport can do; the tests of what it cannot do are not collected.
 
-    - `delay`: a send can be delayed. `delayed_retry`: a retry can.
-    - `dead_letters`: a dead-letter outcome moves the message where the suite can read it.
-    - `ordered_groups`: ordered queues, whose groups wait for their first message.
+    - `delay`: a send can be delayed.
+    - `delayed_retry`: a retry can be delayed.
+    - `long_delays`: a delay can last for days.
+    - `ordered_groups`: messages of a group come in the order of their sends, one held at a time.
     - `deduplication`: a repeated deduplication id sends nothing.
+    - `dead_letters`: a dead-letter is moved, with its reason, to a queue that can be read.
     - `renewal`: locks can be renewed.
     - `strict_locks`: settling after a lock's end is refused, even where nobody else has it.
     - `binary_bodies`: a body of bytes that is no text arrives as it was.
-    - `exact_depth`: `depth` is not an estimate.
+    - `depth_by_state`: messages that wait, are locked and are delayed are counted apart.
+    - `dead_letter_count`: dead letters are counted.
+    - `oldest_age`: the age of the oldest message that waits is told.
     """
 
     delay: bool = True
     delayed_retry: bool = True
-    dead_letters: bool = True
+    long_delays: bool = True
     ordered_groups: bool = True
     deduplication: bool = True
+    dead_letters: bool = True
     renewal: bool = True
     strict_locks: bool = True
     binary_bodies: bool = True
-    exact_depth: bool = True
+    depth_by_state: bool = True
+    dead_letter_count: bool = True
+    oldest_age: bool = True
 
 
 def needs(*features: str) -> Callable[[TestT], TestT]:

@@ -16,7 +16,7 @@ from queue_runtime.outcome import Disposition
 from queue_runtime.transports.base import Depth, SettleFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from queue_runtime.definition import Handles
     from queue_runtime.outcome import Outcome
@@ -187,6 +187,17 @@ async def _polled(
         if meanwhile is not None:
             group.create_task(meanwhile(poller))
     return run.result()
+
+
+async def run_beside(poller: Poller, meanwhile: Callable[[Poller], Awaitable[None]]) -> PollStats:
+    """Poll until `meanwhile` is through; what either of them raises is raised."""
+    running = asyncio.create_task(poller.run())
+    beside = asyncio.ensure_future(meanwhile(poller))
+    await asyncio.wait({running, beside}, return_when=asyncio.FIRST_COMPLETED)
+    poller.stop()
+    stats = await running
+    await beside
+    return stats
 
 
 async def until_true(condition: Callable[[], bool]) -> None:

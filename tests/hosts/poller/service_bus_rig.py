@@ -12,7 +12,7 @@ from queue_runtime.hosts.poller import Poller, PollStats
 from queue_runtime.transports.base import OutgoingMessage
 from queue_runtime.transports.service_bus_address import read_address
 from queue_runtime.transports.service_bus_transport import ServiceBusTransport
-from tests.hosts.poller.rig import settings_for
+from tests.hosts.poller.rig import run_beside, settings_for
 
 if TYPE_CHECKING:
     from queue_runtime.definition import Handles
@@ -53,21 +53,11 @@ def polled(
             assert not await transport.send(send or [])
             poller = Poller(handler, transport, settings=settings_for(handler, **values))
             async with asyncio.timeout(2 * PATIENCE_SECONDS):
-                return await _run_beside(poller, meanwhile)
+                return await run_beside(poller, meanwhile)
         finally:
             await transport.aclose()
 
     return asyncio.run(run())
-
-
-async def _run_beside(poller: Poller, meanwhile: Meanwhile) -> PollStats:
-    running = asyncio.create_task(poller.run())
-    beside = asyncio.ensure_future(meanwhile(poller))
-    await asyncio.wait({running, beside}, return_when=asyncio.FIRST_COMPLETED)
-    poller.stop()
-    stats = await running
-    await beside
-    return stats
 
 
 async def happened(
