@@ -10,7 +10,7 @@ from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 from queue_runtime.errors import BodyDecodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from queue_runtime.message import Message
 
@@ -30,25 +30,20 @@ def creation_contexts(message: Message[Any]) -> tuple[SpanContext, ...]:
 
     Attributes that cannot be read say nothing: a producer's mistake costs its trace, no message.
     """
+    native = message.native
     try:
-        found = tuple(_written_in(message))
+        read = _of_sqs(native) if isinstance(native, dict) else message.attributes
     except BodyDecodeError:
         return ()
-    if len(found) == 2 and found[0].trace_id == found[1].trace_id:
-        return found[:1]
-    return found
-
-
-def _written_in(message: Message[Any]) -> Iterator[SpanContext]:
-    native = message.native
-    read = _of_sqs(native) if isinstance(native, dict) else message.attributes
     # Older Azure SDKs write Diagnostic-Id, with the same content.
     text = read.get("traceparent") or read.get("Diagnostic-Id")
-    if text and (context := w3c_context(_text(text), _text(read.get("tracestate")))) is not None:
-        yield context
+    first = w3c_context(_text(text), _text(read.get("tracestate"))) if text else None
     header = _aws_header(native)
-    if header and (context := xray_context(header)) is not None:
-        yield context
+    second = xray_context(header) if header else None
+    if first is None or second is None:
+        only = first or second
+        return () if only is None else (only,)
+    return (first,) if first.trace_id == second.trace_id else (first, second)
 
 
 def _of_sqs(native: dict[str, Any]) -> Mapping[str, Any]:
