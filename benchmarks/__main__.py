@@ -22,6 +22,7 @@ MODULES = (
     "local_queue",
     "poller",
     "sqs_poller",
+    "service_bus_poller",
 )
 _PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 _START, _END = "<!-- bench:start -->", "<!-- bench:end -->"
