@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from logging import getLogger
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from queue_runtime.config import Settings
     from queue_runtime.outcome import Outcome
 
+
+logger = getLogger("queue_runtime")
 
 _CLOSED, _ON_TRIAL, _OPEN = 0, 1, 2
 
@@ -110,6 +113,7 @@ class Breaker:
         if self._in_a_row >= self._successes:
             self._opened_at, self._in_a_row = None, 0
             self._say(_CLOSED)
+            self._log("has closed again: messages are taken as before")
 
     def _failed(self) -> None:
         if self._opened_at is not None:
@@ -118,10 +122,20 @@ class Breaker:
         self._in_a_row += 1
         if self._in_a_row >= self._failures:
             self._open()
+            self._log(
+                f"has opened, since {self._failures} messages in a row failed: the next one is "
+                f"tried in {self.seconds:g} s"
+            )
 
     def _open(self) -> None:
         self._opened_at, self._in_a_row = self._clock(), 0
         self._say(_OPEN)
+
+    def _log(self, what: str) -> None:
+        extra = {"queue_name": self.queue, "operation": "circuit_breaker"}
+        logger.warning(
+            "the circuit breaker of %s %s", self.queue or "the handler", what, extra=extra
+        )
 
     def _say(self, state: int) -> None:
         instruments.BREAKER_STATE.set(state, self.queue)

@@ -172,6 +172,18 @@ def lock_lost(message: Message[Any], outcome: Outcome) -> None:
         _tell_watchers(message.queue, "forgotten", message)
 
 
+def still_running(message: Message[Any], handler: str) -> None:
+    """Say that a message is given back although its handler has not let go of it."""
+    logger.warning(
+        "message %s of %s: %s still runs at the end of the drain; it is given back, and may be "
+        "done twice",
+        message.id,
+        message.queue,
+        handler,
+        extra=fields(message, "abandon"),
+    )
+
+
 def session_accepted(queue: str, session: str) -> None:
     """Count a session, or a message group, that was taken up."""
     instruments.SESSIONS_ACCEPTED.add(1, queue)
@@ -266,7 +278,7 @@ def _dead_lettered(queue: str, message: Message[Any], outcome: Outcome) -> None:
 
 def _given_back(queue: str, message: Message[Any], outcome: Outcome) -> None:
     instruments.MESSAGES_ABANDONED.add(1, queue)
-    when = "" if outcome.delay is None else f" for {outcome.delay:.1f} s"
+    when = f" in {outcome.delay:.1f} s" if outcome.delay else ""
     if outcome.unrun:
         _log(INFO, message, "abandon", f"given back unrun{when}: {outcome.reason}")
         return

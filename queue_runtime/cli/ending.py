@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from threading import Event, Thread
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 # Cancelled handlers, settlements and exporters have had their time then.
 _BEYOND_DRAIN_SECONDS: Final = 4.0
+# `timeout` and some supervisors tell a process, and then its whole group: that is one signal.
+_SAME_SECONDS: Final = 0.5
 _TOO_LATE: Final = (
     b"queue-runtime: a handler neither ended nor let itself be cancelled; the process ends without "
     b"it, and what it holds comes back when its lock ends\n"
@@ -31,6 +34,7 @@ class Ending:
     def __init__(self, drain_seconds: float) -> None:
         self._limit = drain_seconds + _BEYOND_DRAIN_SECONDS
         self._number = 0
+        self._asked_at = 0.0
         self._asked, self._ended = Event(), Event()
         self._loop: AbstractEventLoop | None = None
         self._stop: Callable[[], None] | None = None
@@ -54,9 +58,12 @@ class Ending:
             stop()
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        now = monotonic()
+        if self._number == number and now - self._asked_at < _SAME_SECONDS:
+            return
         if self._number:  # the operator has waited enough: locks will end by themselves
             os._exit(128 + number)
-        self._number = number
+        self._number, self._asked_at = number, now
         self._asked.set()
         if self._loop is not None and self._stop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop)

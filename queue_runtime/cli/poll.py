@@ -109,8 +109,22 @@ def _set_up_logs(options: argparse.Namespace, settings: Settings) -> None:
         # Where no person looks a program does, such as the one that collects a container's lines.
         log_as_json(level, info_lines=settings.info_lines)
     else:
-        logging.basicConfig(format="%(levelname)s %(message)s")
+        logging.basicConfig(
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+            datefmt="%H:%M:%S",
+            handlers=[_ToStderr()],
+        )
         set_level(level)
+
+
+class _ToStderr(logging.Handler):
+    """Writes to what stderr is now: while a live table is drawn, that puts lines above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+        except Exception:
+            self.handleError(record)
 
 
 def _jobs(options: argparse.Namespace) -> list[Job]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from queue_runtime.errors import MissingExtraError
+from queue_runtime.errors import MissingExtraError, SettingsError
 from queue_runtime.exporters.sending import Every
 
 
@@ -13,6 +13,7 @@ def azure_monitor_metrics(seconds: float = 60.0) -> Every:
 
     Raises:
         MissingExtraError: Azure Monitor's OpenTelemetry distribution is not installed.
+        SettingsError: it is not said where to.
     """
     try:
         from azure.monitor.opentelemetry.exporter import AzureMonitorMetricExporter
@@ -20,5 +21,12 @@ def azure_monitor_metrics(seconds: float = 60.0) -> Every:
         from queue_runtime.exporters.otel_metrics import OtelMetrics
     except ImportError:
         raise MissingExtraError("metrics for Azure Monitor", "azure-monitor") from None
+    try:
+        exporter = AzureMonitorMetricExporter()
+    except ValueError:  # whose text may quote what was set
+        raise SettingsError(
+            "metrics for Azure Monitor: APPLICATIONINSIGHTS_CONNECTION_STRING is not set, or not "
+            "whole; copy it from the Application Insights resource's overview"
+        ) from None
     # It adds up what it is given, so what was sent before must not be in it again.
-    return Every(seconds, OtelMetrics(AzureMonitorMetricExporter(), delta=True).push)
+    return Every(seconds, OtelMetrics(exporter, delta=True).push)

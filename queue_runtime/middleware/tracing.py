@@ -21,6 +21,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from queue_runtime import report
 from queue_runtime.middleware.trace_carriers import creation_contexts, w3c_context
 from queue_runtime.middleware.trace_names import Names
 from queue_runtime.outcome import ACK, Disposition, Signal
@@ -83,7 +84,7 @@ class Tracing:
         self._tracer = tracer or get_tracer("queue_runtime")
         self._queues: set[str] = set()
         self._own_tracer = tracer is not None
-        self._recording = False
+        self._recording = self._has_said_why = False
         # By the identity of a held message: its producer's spans, and then its process span.
         self._producers: dict[int, tuple[SpanContext, ...]] = {}
         self._processed: dict[int, SpanContext] = {}
@@ -145,6 +146,13 @@ class Tracing:
         """Record what is done to a queue; what other hosts do to theirs is theirs to record."""
         self._queues.add(queue)
         self._recording = self._look_for_sdk()
+        if not self._recording and not self._has_said_why:
+            self._has_said_why = True
+            report.say_once(
+                queue,
+                "tracing",
+                'tracing="otel" records nothing: the application has set no OpenTelemetry SDK up',
+            )
 
     def begin_delivery(
         self,

@@ -57,11 +57,15 @@ def is_of_lock(error: BaseException) -> bool:
     )
 
 
-def translated(error: Exception, entity: str) -> TransportError:
+def translated(error: Exception, entity: str, *, sending: bool = False) -> TransportError:
     """Give our error for one of the SDK's."""
     if isinstance(error, QueueRuntimeError):
         return error if isinstance(error, TransportError) else TransportError(str(error))
     text = redact(str(error)).partition("\n")[0][:_LONGEST_TEXT]
+    if _WRONG_KIND in text and sending:
+        return TransportError(
+            f"{entity} takes messages of sessions only: give each a group id (--group-id) ({text})"
+        )
     if _WRONG_KIND in text:
         return QueueNotFoundError(
             f"{entity} was polled the wrong way: add ?sessions=true to its URL if it requires "

@@ -48,7 +48,7 @@ class Outlet:
                     raise
                 return await asyncio.wait_for(work(self._opened()), self._seconds)
         except Exception as error:
-            raise translated(error, self.entity) from None
+            raise translated(error, self.entity, sending=True) from None
 
     async def close(self) -> None:
         """Let go of the connection; a later attempt makes another."""

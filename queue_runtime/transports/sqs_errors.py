@@ -78,6 +78,11 @@ _LOCK: Final = frozenset(
 )
 
 
+def is_not_found(code: str) -> bool:
+    """Tell whether there is no such queue."""
+    return code in _NOT_FOUND
+
+
 def explained(code: str, queue: str, action: str) -> TransportError:
     """Make the error of a whole request that failed."""
     kind, fix = _meaning(code, action)
@@ -96,6 +101,18 @@ def of_entry(code: str, position: int, queue: str) -> TransportError:
     """Make the error of one message's send."""
     kind, fix = _meaning(code, "sqs:SendMessage")
     return kind(f"entry {position} was not sent to SQS queue {queue}: {code}{fix}")
+
+
+def not_dead_lettered(why: str, message_id: str, queue: str, target: str) -> TransportError:
+    """Make the error of a message that stays where it is; `why` is a code or a sentence."""
+    fix = ""
+    if why in _NOT_FOUND:
+        fix = f": create {target}, or correct QUEUE_DLQ_NAME or dead_letter="
+    elif why in _DENIED:
+        fix = f": allow sqs:SendMessage on the dead-letter queue, {target}"
+    return TransportError(
+        f"message {message_id} of SQS queue {queue} was not dead-lettered: {why}{fix}"
+    )
 
 
 def lock_lost(message_id: str, queue: str) -> LockLostError:

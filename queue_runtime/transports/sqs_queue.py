@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from queue_runtime.clouds.aws import error_code, queue_url
-from queue_runtime.errors import TransportError
+from queue_runtime.clouds.aws import error_code, queue_arn, queue_url
+from queue_runtime.errors import QueueNotFoundError, TransportError
 from queue_runtime.message import Message
 from queue_runtime.transports import sqs_calls
 from queue_runtime.transports.base import Depth, SendFailure, SettleFailure
-from queue_runtime.transports.sqs_errors import lock_lost, of_entry, of_message
+from queue_runtime.transports.sqs_errors import (
+    is_not_found,
+    lock_lost,
+    not_dead_lettered,
+    of_entry,
+    of_message,
+)
 from queue_runtime.transports.sqs_facts import Asking, QueueFacts, read_facts, warn_of_misfits
 from queue_runtime.transports.sqs_sending import send_entry
 from queue_runtime.transports.sqs_source import SqsSource
@@ -188,11 +194,14 @@ class SqsQueue:
     def dead_letter(self, settlements: Sequence[Settlement]) -> list[SettleFailure]:
         """Send copies to the dead-letter queue, then delete those that were sent."""
         messages = [message for message, _ in settlements]
-        whys = self._source().send_dead_letters(messages, [outcome for _, outcome in settlements])
+        source = self._source()
+        whys = source.send_dead_letters(messages, [outcome for _, outcome in settlements])
         sent = [message for message, why in zip(messages, whys, strict=True) if why is None]
         self._remember_copied(sent)
         failures = [
-            SettleFailure(message, self._not_dead_lettered(message, why))
+            SettleFailure(
+                message, not_dead_lettered(why, message.id, self.name, str(source.dead_letter))
+            )
             for message, why in zip(messages, whys, strict=True)
             if why is not None
         ]
@@ -251,13 +260,11 @@ class SqsQueue:
         )
 
     def _dead_letter(self, facts: QueueFacts) -> str | None:
-        return self._settings.dead_letter or facts.redrive_target
-
-    def _not_dead_lettered(self, message: Message[Any], why: str) -> TransportError:
-        return TransportError(
-            f"message {message.id} of SQS queue {self.name} was not dead-lettered: {why}; "
-            "sqs:SendMessage on the dead-letter queue is needed for it"
-        )
+        named = self._settings.dead_letter
+        if named and queue_arn(named, facts.arn) == facts.arn:
+            # It is looked into with the settings of the queue that it belongs to.
+            named = None
+        return named or facts.redrive_target
 
     def _remember_copied(self, messages: Sequence[Message[Any]]) -> None:
         now = self._clock.monotonic()
@@ -331,11 +338,29 @@ class SqsQueue:
         """Before the first receive, since a sender needs neither locks nor a dead-letter queue."""
         if self._checked:
             return
-        self._checked = True
-        self._source()  # so that a wrong dead-letter queue is said now
+        self._check_dead_letters(facts)
         warn_of_misfits(
             facts,
             lock_seconds=self.lock_seconds,
             max_deliveries=self._settings.max_deliveries,
             dead_letter=self._dead_letter(facts),
         )
+        self._checked = True
+
+    def _check_dead_letters(self, facts: QueueFacts) -> None:
+        """Look for a dead-letter queue that was named, before the first message needs it."""
+        target = self._source().dead_letter if self._settings.dead_letter else None
+        if target is None:
+            return
+        try:
+            client = self._clients.in_region(target.region)
+            self._counts(client, queue_url(client, target))
+        except Exception as error:
+            code = error_code(error)
+            if code is None:
+                raise
+            if is_not_found(code):
+                raise QueueNotFoundError(
+                    f"SQS queue {self.name}: its dead-letter queue {target} is not there; create "
+                    "it, or correct QUEUE_DLQ_NAME or dead_letter="
+                ) from error

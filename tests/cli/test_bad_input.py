@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from queue_runtime.cli import main
+from queue_runtime.cli.ending import _SAME_SECONDS
 from queue_runtime.transports import local_errors, local_store
 from tests.cli.shell import Shell, events, line_of, stopped
 from tests.unit.transports.test_local_bad_files import as_a_user_without_rights
@@ -244,7 +245,7 @@ def test_a_second_signal_is_heard_while_a_handler_holds_the_loop_up(shell: Shell
     process = shell.start("poll", "more:spin", "--queue", "local://q")
     line_of(process, "running")
     process.send_signal(signal.SIGINT)
-    time.sleep(0.3)  # two signals of a kind would else be merged
+    time.sleep(_SAME_SECONDS + 0.2)  # sooner, it would be taken for the first one
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
     assert process.returncode == 128 + signal.SIGINT

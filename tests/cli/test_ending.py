@@ -53,6 +53,18 @@ def test_the_first_signal_stops_and_the_second_ends(early: bool, exits: list[int
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_the_same_signal_twice_in_a_moment_is_one(
+    exits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Ending(60):
+        kill_me()
+        kill_me()
+        assert exits == []
+        monkeypatch.setattr("queue_runtime.cli.ending._SAME_SECONDS", 0.0)
+        kill_me()
+        assert exits == [128 + signal.SIGTERM]
+
+
 def test_a_signal_after_the_loop_has_ended_hurts_nobody(exits: list[int]) -> None:
     async def run(ending: Ending) -> None:
         ending.tell(asyncio.get_running_loop(), exits.clear)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from queue_runtime.cli.ending import _SAME_SECONDS
 from tests.cli.shell import events, line_of, stopped, wait_until
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def test_a_second_signal_ends_it_at_once(shell: Shell) -> None:
     process = shell.start("poll", "handlers:stuck", "--queue", "local://q", "--json")
     line_of(process, "running")
     process.terminate()
-    time.sleep(0.3)  # a second signal of the same kind would else be merged with the first
+    time.sleep(_SAME_SECONDS + 0.2)  # sooner, it would be taken for the first one
     process.terminate()
     process.communicate(timeout=20)
     assert process.returncode == 128 + signal.SIGTERM

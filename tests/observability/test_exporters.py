@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from queue_runtime import instruments, report
-from queue_runtime.errors import MissingExtraError
+from queue_runtime.errors import MissingExtraError, SettingsError
 from queue_runtime.exporters import choice
 from queue_runtime.exporters.emf import Emf
 from queue_runtime.exporters.otel_metrics import OtelMetrics
@@ -141,6 +141,20 @@ def test_deltas_are_what_came_since(receiver: OtlpReceiver) -> None:
     receiver.metrics.clear()
     pusher.push()
     assert not _points(receiver, "queue_messages_received_total", "delta-q")
+
+
+@pytest.mark.parametrize("text", [None, "InstrumentationKey=SECRET"])
+def test_azure_monitor_without_a_connection_string_is_an_operators_mistake(
+    text: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from queue_runtime.exporters.azure_monitor import azure_monitor_metrics
+
+    monkeypatch.delenv("APPLICATIONINSIGHTS_CONNECTION_STRING", raising=False)
+    if text:
+        monkeypatch.setenv("APPLICATIONINSIGHTS_CONNECTION_STRING", text)
+    with pytest.raises(SettingsError, match="APPLICATIONINSIGHTS_CONNECTION_STRING") as caught:
+        azure_monitor_metrics()
+    assert "SECRET" not in str(caught.value)
 
 
 def test_azure_monitor_takes_what_we_give_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import pytest
+from opentelemetry.trace import ProxyTracerProvider
 
 from queue_runtime import DeadLetter, Retry, instruments, queue_handler
 from queue_runtime.cli import poll as poll_command
@@ -38,9 +39,9 @@ def _count(instrument: Any, queue: str) -> Any:
 
 def test_everything_that_a_poller_does_is_counted() -> None:
     bodies = ("a", "b", "bad", "busy")
-    poll(take, *map(OutgoingMessage, bodies), queue="counted", metrics="prometheus")
+    poll(take, *map(OutgoingMessage, bodies), queue="polled", metrics="prometheus")
     counted = {
-        each.name: _count(each, "counted")
+        each.name: _count(each, "polled")
         for each in instruments.INSTRUMENTS
         if each.labels == ("queue",)
     }
@@ -173,3 +174,31 @@ def test_the_commands_lines_are_json_where_no_person_looks(
     (handler,) = root.handlers
     assert root.level == level
     assert isinstance(handler.formatter, JsonFormatter) == as_json
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"metrics": "prometheus"}, "QUEUE_HEALTH_PORT"),
+        ({"tracing": "xray"}, "outside Lambda"),
+        ({"tracing": "otel"}, "no OpenTelemetry SDK"),
+    ],
+)
+def test_what_comes_to_nothing_is_said_at_the_start(
+    settings: dict[str, Any],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("queue_runtime.report._said", set())
+    monkeypatch.setattr("queue_runtime.middleware.tracing.get_tracer_provider", ProxyTracerProvider)
+    poll(take, queue="useless", **settings)
+    assert [said in line for line in caplog.messages] == [True]
+
+
+def test_log_lines_go_to_what_stderr_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = poll_command._ToStderr()
+    above_the_table = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", above_the_table)
+    handler.emit(logging.makeLogRecord({"msg": "cut off"}))
+    assert above_the_table.getvalue() == "cut off\n"

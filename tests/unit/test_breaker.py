@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from queue_runtime import DeadLetter, Discard, Retry
 from queue_runtime.breaker import Breaker
 from queue_runtime.errors import BodyDecodeError
 from queue_runtime.outcome import ACK, Disposition, Outcome, classify, unrun
+
+if TYPE_CHECKING:
+    import pytest
 
 FAILED = Outcome(Disposition.RETRY, delay=1.0, error=ConnectionError())
 EXHAUSTED = Outcome(Disposition.DEAD_LETTER, error=ConnectionError())
@@ -41,6 +46,20 @@ def test_failures_in_a_row_open_it() -> None:
     assert bench.state() == (0.0, False)
     bench.record(FAILED)
     assert bench.state() == (30.0, True)
+
+
+def test_it_says_when_it_opens_and_when_it_closes(caplog: pytest.LogCaptureFixture) -> None:
+    bench = opened()
+    bench.breaker.queue = "orders"
+    bench.now += 30
+    bench.record(FAILED)  # a trial, which opens it for longer and is no news
+    bench.now += 30
+    bench.record(ACK, ACK)
+    assert caplog.messages == [
+        "the circuit breaker of the handler has opened, since 3 messages in a row failed: the next "
+        "one is tried in 30 s",
+        "the circuit breaker of orders has closed again: messages are taken as before",
+    ]
 
 
 def test_a_success_in_between_starts_the_count_anew() -> None:

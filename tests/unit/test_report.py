@@ -48,7 +48,7 @@ def _settle(outcome: Outcome, queue: str = "q") -> None:
             unrun("no time", delay=0.0),
             logging.INFO,
             "abandon",
-            "message m1 of q given back unrun for 0.0 s: no time",
+            "message m1 of q given back unrun: no time",
         ),
         (
             Outcome(Disposition.RETRY, reason="busy"),
@@ -60,7 +60,7 @@ def _settle(outcome: Outcome, queue: str = "q") -> None:
             Outcome(Disposition.RETRY, reason="busy", delay=30),
             logging.WARNING,
             "abandon",
-            "message m1 of q to be retried for 30.0 s: busy",
+            "message m1 of q to be retried in 30.0 s: busy",
         ),
         (
             Outcome(Disposition.DEAD_LETTER, reason="bad"),

@@ -100,14 +100,14 @@ class HealthServer:
         queues = [_stats_of(p, d.now()) for p, d in zip(self._pollers, self._depths, strict=True)]
         known = [each for each in queues if each["depth"] is not None]
         lags = [each["lag_seconds"] for each in known if each["lag_seconds"] is not None]
+        # A scaler must not take a queue that cannot be asked for an empty one.
+        complete = len(known) == len(queues)
         content: dict[str, Any] = {
-            name: sum(each[name] for each in known)
+            name: sum(each[name] for each in known) if complete else None
             for name in ("depth", "in_flight", "delayed", "backlog")
         }
         content["lag_seconds"] = max(lags, default=None)
         content["queues"] = queues
-        # A scaler must not take a queue that cannot be asked for an empty one.
-        complete = len(known) == len(queues)
         status = HTTPStatus.OK if complete else HTTPStatus.SERVICE_UNAVAILABLE
         return status, _JSON, json.dumps(content)
 
@@ -119,6 +119,8 @@ class HealthServer:
 
             def do_GET(self) -> None:
                 _reply(self, answer)
+
+            do_HEAD = do_GET  # some load balancers ask so
 
             def log_message(self, *_: object) -> None:
                 """Say nothing: probes come every few seconds."""
@@ -166,10 +168,11 @@ def _stats_of(poller: Poller, depth: Depth | None) -> dict[str, Any]:
 
 
 def _reply(handler: BaseHTTPRequestHandler, answer: Callable[[str], tuple[int, str, str]]) -> None:
-    status, content_type, text = answer(handler.path.partition("?")[0])
+    status, content_type, text = answer(handler.path.partition("?")[0].rstrip("/"))
     content = text.encode()
     handler.send_response(status)
     handler.send_header("Content-Type", content_type)
     handler.send_header("Content-Length", str(len(content)))
     handler.end_headers()
-    handler.wfile.write(content)
+    if handler.command != "HEAD":
+        handler.wfile.write(content)

@@ -44,6 +44,7 @@ class Observed:
                 settings, definition, system, place=lambda: getattr(transport, "place", None)
             )
             self.watch.serve(transport.queue)
+            _say_what_is_useless(settings, transport.queue)
 
     def start(self) -> None:
         """Begin to look at the queue's depth, so that metrics show whether consumers keep up."""
@@ -95,3 +96,14 @@ def _begin_at_zero(queue: str) -> None:
         if isinstance(counter, instruments.Counter) and counter.labels == ("queue",):
             counter.add(0, queue)
     instruments.BREAKER_STATE.set(0, queue)
+
+
+def _say_what_is_useless(settings: Settings, queue: str) -> None:
+    if settings.metrics == "prometheus" and not settings.health_port:
+        report.say_once(
+            queue, "metrics", "nobody can fetch its metrics: set QUEUE_HEALTH_PORT as well"
+        )
+    if settings.tracing == "xray":
+        report.say_once(
+            queue, "tracing", 'tracing="xray" records nothing outside Lambda: write "otel"'
+        )

@@ -199,6 +199,7 @@ class Poller:
         for entry in list(self._held.values()):
             if not entry.answered:  # its thread cannot be stopped, but ends with the process
                 entry.answered = True
+                report.still_running(entry.message, self.definition.name)
                 self._answered(entry, _NOT_STOPPED)
         await self._settle_rest(max(ends, monotonic()) + _SETTLE_SECONDS)
         self._keeper.close()

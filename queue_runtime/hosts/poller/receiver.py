@@ -9,7 +9,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime import instruments, report
-from queue_runtime.errors import AccessDeniedError, QueueNotFoundError, TransportError
+from queue_runtime.errors import (
+    AccessDeniedError,
+    MissingExtraError,
+    QueueNotFoundError,
+    QueueRuntimeError,
+)
 from queue_runtime.retry import Backoff
 
 if TYPE_CHECKING:
@@ -132,7 +137,7 @@ class Receiver:
         took = self.last_answer - started
         instruments.RECEIVE_DURATION.record(took, self._transport.queue)
         self.ever_answered, self._closed = True, self._closed or self._once
-        self._errors_in_a_row = 0
+        self._say_recovered()
         self._adapt(limit, len(messages))
         if messages:
             report.received(self._transport.queue, messages, took)
@@ -148,7 +153,9 @@ class Receiver:
         self._wanted = 1
         queue = self._transport.queue
         instruments.ERRORS.add(1, queue, f"receive:{type(error).__name__}")
-        closed_to_us = isinstance(error, QueueNotFoundError | AccessDeniedError)
+        if self._closed:
+            return
+        closed_to_us = isinstance(error, QueueNotFoundError | AccessDeniedError | MissingExtraError)
         if (closed_to_us and not self.ever_answered) or self._errors_in_a_row >= self._patience:
             self._closed = True
             self._refused(error)
@@ -160,11 +167,22 @@ class Receiver:
         logger.warning(
             "receiving from %s failed (%s); the next try is in %.1f s",
             queue,
-            error if isinstance(error, TransportError) else type(error).__qualname__,
+            error if isinstance(error, QueueRuntimeError) else type(error).__qualname__,
             delay,
             extra={"queue_name": queue, "operation": "receive"},
         )
         self._pause(delay)
+
+    def _say_recovered(self) -> None:
+        if self._errors_in_a_row:
+            queue = self._transport.queue
+            logger.warning(
+                "receiving from %s works again, after %d tries that failed",
+                queue,
+                self._errors_in_a_row,
+                extra={"queue_name": queue, "operation": "receive"},
+            )
+        self._errors_in_a_row = 0
 
     def _pause(self, seconds: float) -> None:
         if self._paused is None:

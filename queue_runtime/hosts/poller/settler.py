@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _COALESCE_SECONDS: Final = 0.02
 _MOST_REQUESTS: Final = 8
 _BETWEEN_TRIES: Final = Backoff(0.1, maximum=5.0)
+# A dead-letter that could not be made has its handler called once more.
+_BEFORE_ANOTHER: Final = Backoff(5.0, jitter=False)
 
 Settled: TypeAlias = "tuple[Entry, Outcome]"
 
@@ -60,7 +62,7 @@ class Settler:
             entry.handed_over = True
             # In a task of its own: who waits may be cancelled, and the request must not be.
             await asyncio.wait([self._begin([*self._earlier(entry), (entry, outcome)])])
-        return outcome if outcome.settled else _as_retry(outcome, "it could not be dead-lettered")
+        return outcome if outcome.settled else _as_retry(entry, outcome)
 
     def _earlier(self, entry: Entry) -> list[Settled]:
         group = entry.message.group_id
@@ -168,7 +170,7 @@ class Settler:
             if isinstance(failure.error, LockLostError) or entry.stale():
                 self._lost(entry, outcome)
             elif outcome.disposition is Disposition.DEAD_LETTER and not failure.is_put_aside:
-                again.append((entry, _as_retry(outcome, "it could not be dead-lettered")))
+                again.append((entry, _as_retry(entry, outcome)))
             else:
                 again.append((entry, outcome))
         return again
@@ -179,10 +181,10 @@ class Settler:
         self._settled([(entry, outcome)])
 
 
-def _as_retry(outcome: Outcome, why: str) -> Outcome:
+def _as_retry(entry: Entry, outcome: Outcome) -> Outcome:
     return Outcome(
         Disposition.RETRY,
-        delay=_BETWEEN_TRIES.maximum,
-        reason=f"{outcome.reason} ({why})",
+        delay=_BEFORE_ANOTHER.delay(entry.message.delivery_count),
+        reason=f"{outcome.reason} (it could not be dead-lettered)",
         error=outcome.error,
     )

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from queue_runtime.config import Settings, load_settings
-from queue_runtime.errors import LockLostError, TransportError
+from queue_runtime.errors import LockLostError, QueueRuntimeError, TransportError
 from queue_runtime.hosts.poller import Poller, PollStats, Until
 from queue_runtime.message import Message
 from queue_runtime.outcome import Disposition
@@ -46,7 +46,7 @@ class ScriptedQueue:
         self.requests = 0
         self.limits: list[int] = []
         self.receives_under_way = self.most_receives = 0
-        self.receive_errors: deque[TransportError] = deque()
+        self.receive_errors: deque[QueueRuntimeError] = deque()
         self.settle_errors: deque[TransportError] = deque()
         self.renew_errors: deque[TransportError] = deque()
         self.refuse: Callable[[Message[Any], Outcome], TransportError | None] = lambda _m, _o: None

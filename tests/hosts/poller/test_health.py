@@ -261,6 +261,7 @@ def test_a_queue_that_cannot_be_asked_is_no_empty_one() -> None:
         status, answer = await asked(server, "/stats")
         assert status == 503
         assert answer["queues"][0]["depth"] is None
+        assert (answer["depth"], answer["backlog"]) == (None, None)
 
     polling(queue, test)
 
@@ -270,6 +271,15 @@ def test_metrics_and_what_is_not_there() -> None:
         status, text = ask(server, "/metrics")
         assert (status, "# TYPE queue_messages_received_total counter" in text) == (200, True)
         assert ask(server, "/health")[0] == 404
+
+
+def test_heads_and_slashes_at_the_end_are_what_some_load_balancers_send() -> None:
+    with served() as server:
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection.request("HEAD", "/health/live/")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"")
+        connection.close()
 
 
 def test_a_port_that_is_taken_is_said_with_the_fix() -> None:

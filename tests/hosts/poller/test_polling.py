@@ -14,6 +14,7 @@ from queue_runtime import (
     TransportError,
     queue_handler,
 )
+from queue_runtime.errors import MissingExtraError, QueueRuntimeError
 from queue_runtime.hosts.poller import Poller, Until
 from tests.hosts.poller.rig import ScriptedQueue, messages, polled, settings_for, until_true
 
@@ -157,8 +158,11 @@ def test_until_empty_waits_for_what_is_to_come_again() -> None:
     assert (stats.retried, stats.completed) == (1, 1)
 
 
-@pytest.mark.parametrize("error", [QueueNotFoundError("no such queue"), AccessDeniedError("no")])
-def test_a_queue_that_refuses_us_at_start_ends_the_run(error: TransportError) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [QueueNotFoundError("no such queue"), AccessDeniedError("no"), MissingExtraError("SQS", "aws")],
+)
+def test_a_queue_that_refuses_us_at_start_ends_the_run(error: QueueRuntimeError) -> None:
     queue = ScriptedQueue(*messages(5))
     queue.receive_errors.append(error)
     with pytest.raises(ExceptionGroup) as caught:
@@ -181,11 +185,16 @@ def test_a_queue_that_refuses_us_later_is_tried_again(monkeypatch: pytest.Monkey
     assert polled(take, queue, Until.STOPPED, meanwhile=meanwhile).completed == 3
 
 
-def test_an_outage_at_start_is_waited_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_at_start_is_waited_out_and_its_end_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("queue_runtime.hosts.poller.receiver._AFTER_ERROR.base", 0.001)
     queue = ScriptedQueue(*messages(2))
     queue.receive_errors.extend(TransportError("cut off") for _ in range(3))
     assert polled(take, queue).completed == 2
+    lines = [line for line in caplog.messages if line.startswith("receiving from orders")]
+    assert ["cut off" in line for line in lines] == [True, True, True, False]
+    assert "works again, after 3 tries" in lines[-1]
 
 
 def test_it_tells_when_it_was_last_answered() -> None:

@@ -14,6 +14,8 @@ from tests.hosts.poller.rig import ScriptedQueue, in_group, messages, polled, un
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import pytest
+
     from queue_runtime.hosts.poller import Poller
 
 
@@ -136,17 +138,19 @@ def test_an_async_handler_that_ignores_its_cancellation_is_left_behind() -> None
     assert stats.returned == 1
 
 
-def test_a_blocked_sync_handler_cannot_hold_the_end_up() -> None:
+def test_a_blocked_sync_handler_cannot_hold_the_end_up(caplog: pytest.LogCaptureFixture) -> None:
     release = threading.Event()
+    blocked: list[str] = []
 
     @queue_handler
     def stuck(message: Message[bytes]) -> None:
+        blocked.append(message.id)
         release.wait(60)
 
     queue = ScriptedQueue(*messages(5))
 
     async def meanwhile(poller: Poller) -> None:
-        await until_true(lambda: poller.stats.received == 5)
+        await until_true(lambda: len(blocked) == 2)
         poller.stop()
 
     started = time.monotonic()
@@ -156,6 +160,8 @@ def test_a_blocked_sync_handler_cannot_hold_the_end_up() -> None:
     release.set()
     assert (stats.returned, stats.held) == (5, 0)
     assert time.monotonic() - started < 30  # far from the handler's minute
+    running = [line for line in caplog.messages if "still runs at the end of the drain" in line]
+    assert len(running) == 2
 
 
 def test_a_result_that_comes_after_the_end_is_not_acknowledged() -> None:

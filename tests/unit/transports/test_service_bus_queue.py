@@ -350,6 +350,12 @@ def test_identity_that_cannot_sign_in() -> None:
     assert "c2VjcmV0" not in str(error)
 
 
+def test_a_send_without_a_session_is_told_what_it_lacks() -> None:
+    error = translated(ValueError("Error condition: amqp:not-allowed"), "carts", sending=True)
+    assert type(error) is TransportError
+    assert "--group-id" in str(error)
+
+
 def test_a_namespace_that_is_not_reached_says_what_to_look_at() -> None:
     from azure.servicebus.exceptions import ServiceBusConnectionError
 

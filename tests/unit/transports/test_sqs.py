@@ -100,14 +100,41 @@ def test_a_configured_dead_letter_queue_comes_before_the_policys(broker: SqsBrok
     assert (broker.counts("mine").visible, broker.counts("dead").visible) == (1, 0)
 
 
-def test_a_dead_letter_queue_that_is_the_queue_itself_is_refused(broker: SqsBroker) -> None:
+def test_dead_letters_are_looked_into_with_the_settings_of_their_queue(broker: SqsBroker) -> None:
+    with_dead_letters(broker)
+    broker.fill("dead", 1, "body")
+
+    async def test(queue: SqsTransport) -> None:
+        assert (await queue.depth()).dead_lettered is None
+        (message,) = await received(queue)
+        (failure,) = await queue.settle([(message, dead_letter())])
+        assert "no dead-letter queue is configured" in str(failure.error)
+
+    with_queue(test, "dead", dead_letter=broker.arn("dead"))
+
+
+def test_a_dead_letter_queue_that_is_not_there_is_said_before_it_is_needed(
+    broker: SqsBroker,
+) -> None:
     broker.create_queue("orders")
 
     async def test(queue: SqsTransport) -> None:
-        with pytest.raises(QueueNotFoundError, match="is the queue itself"):
-            await queue.receive(1, 0)
+        for _ in range(2):
+            with pytest.raises(QueueNotFoundError, match=r"arn:aws:sqs:\S+:deda is not there"):
+                await queue.receive(1, 0)
 
-    with_queue(test, dead_letter="orders")
+    with_queue(test, dead_letter="deda")
+
+
+def test_a_dead_letter_queue_that_may_not_be_asked_is_taken_for_there(broker: SqsBroker) -> None:
+    with_dead_letters(broker)
+    broker.fill("orders", 1, "body")
+    broker.faults.add(Fail("AccessDenied", 403), calls=["GetQueueAttributes"], queue="dead")
+
+    async def test(queue: SqsTransport) -> None:
+        assert await received(queue)
+
+    with_queue(test, dead_letter="dead")
 
 
 def test_misfits_are_said_once_and_only_to_who_receives(

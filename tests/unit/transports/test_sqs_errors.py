@@ -47,6 +47,21 @@ def test_another_failure_of_a_message_is_no_lost_lock() -> None:
     assert "m1" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("why", "fix"),
+    [
+        ("AccessDenied", "allow sqs:SendMessage on the dead-letter queue, arn:dlq"),
+        ("QueueDoesNotExist", "create arn:dlq, or correct QUEUE_DLQ_NAME"),
+        ("no dead-letter queue is configured", "no dead-letter queue is configured"),
+    ],
+)
+def test_a_dead_letter_that_was_not_made_says_what_to_do(why: str, fix: str) -> None:
+    error = sqs_errors.not_dead_lettered(why, "m1", "orders", "arn:dlq")
+    assert type(error) is TransportError
+    assert "message m1 of SQS queue orders was not dead-lettered: " in str(error)
+    assert str(error).endswith(fix)
+
+
 def test_a_batch_that_is_too_large() -> None:
     error = sqs_errors.of_entry("BatchRequestTooLong", 3, "orders")
     assert isinstance(error, MessageTooLargeError)
