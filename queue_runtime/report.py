@@ -10,7 +10,7 @@ from queue_runtime import instruments
 from queue_runtime.outcome import ACK, Disposition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from queue_runtime.message import Message
     from queue_runtime.outcome import Outcome
@@ -237,6 +237,14 @@ def _tell(queue: str, fates: Iterable[tuple[Message[Any], Outcome]], say_complet
         else:
             _given_back(queue, message, outcome)
     return discarded
+
+
+def carefully(queue: str, tell: Callable[..., object], *arguments: Any, **named: Any) -> None:
+    """Tell of something; a log handler or filter that raises is counted, and costs nothing else."""
+    try:
+        tell(*arguments, **named)
+    except Exception as error:
+        instruments.ERRORS.add(1, queue, f"log:{type(error).__name__}")
 
 
 def say_once(queue: str, what: str, sentence: str) -> None:

@@ -11,6 +11,7 @@ import socket
 import ssl
 from contextlib import suppress
 from threading import get_ident
+from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _LONGEST_LINE: Final = 65_536
 _MOST_HEADERS: Final = 200
+# What lies between may forget a connection that is idle, and tell nobody: the next request would
+# then cost a whole read timeout.
+_LONGEST_IDLE: Final = 20.0
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -44,6 +48,7 @@ class DirectHttp:
         self._tls: ssl.SSLContext | None = None
         self._connections: dict[int, _Connection] = {}
         self._retired = False
+        self._hung_up: set[int] = set()
 
     def attach(self, client: Any) -> None:
         """Carry a client's requests, unless they have to go through a proxy."""
@@ -57,12 +62,14 @@ class DirectHttp:
             HTTPClientError: of the SDK: there was no answer.
         """
         url = request.url
+        self._hung_up.discard(get_ident())
         connection = self._connection(urlsplit(url))
         connection.busy = True
         try:
             status, headers, body = connection.exchange(request)
         except TimeoutError as error:
             self._drop()
+            self._expire_idle()
             raise exceptions.ReadTimeoutError(endpoint_url=url, error=error) from error
         except (OSError, ValueError) as error:
             self._drop()
@@ -78,6 +85,7 @@ class DirectHttp:
         Politely means that we say no more and go on listening: an answer that is on its way still
         arrives, with messages that would stay locked else.
         """
+        self._hung_up.add(thread)  # for one that is only being connected
         connection = self._connections.get(thread)
         if connection is not None:
             connection.hang_up(socket.SHUT_WR if politely else socket.SHUT_RDWR)
@@ -103,6 +111,9 @@ class DirectHttp:
             return connection
         self._drop()
         connection = self._connect(url)
+        if thread in self._hung_up:
+            connection.close()
+            raise exceptions.ConnectionClosedError(endpoint_url=url.geturl())
         self._connections[thread] = connection
         return connection
 
@@ -130,6 +141,12 @@ class DirectHttp:
             self._tls = ssl.create_default_context(cafile=self._ca_bundle or get_cert_path(True))
         return self._tls
 
+    def _expire_idle(self) -> None:
+        """Use none of those again that waited beside one that turned out to be forgotten."""
+        for connection in list(self._connections.values()):
+            if not connection.busy:
+                connection.expired = True
+
     def _drop(self) -> None:
         connection = self._connections.pop(get_ident(), None)
         if connection is not None:
@@ -144,11 +161,13 @@ class _Connection:
         self._netloc = netloc
         self._answers: BinaryIO = sock.makefile("rb")
         self._ended = False
-        self.busy = False
+        self._used_at = monotonic()
+        self.busy = self.expired = False
 
     def usable(self, netloc: str) -> bool:
         """Tell whether the server has neither hung up nor said what nobody asked for."""
-        if self._ended or netloc != self._netloc:
+        idle = monotonic() - self._used_at
+        if self._ended or self.expired or netloc != self._netloc or idle > _LONGEST_IDLE:
             return False
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
@@ -166,7 +185,9 @@ class _Connection:
         while 100 <= status < 200:
             status, headers = self._head()
         self._ended = self._ended or headers.get("connection", "").lower() == "close"
-        return status, headers, self._body(headers)
+        body = self._body(headers)
+        self._used_at = monotonic()
+        return status, headers, body
 
     def hang_up(self, how: int) -> None:
         """Shut the socket down from another thread."""

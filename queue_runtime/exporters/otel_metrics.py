@@ -12,6 +12,7 @@ from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     HistogramDataPoint,
     Metric,
+    MetricExportResult,
     MetricsData,
     NumberDataPoint,
     ResourceMetrics,
@@ -59,7 +60,8 @@ class OtelMetrics:
         self._exporter = exporter
         self._delta = delta
         self._started = time_ns()
-        self._sent: dict[tuple[str, Labels], Any] = {}
+        self._sent: dict[tuple[str, Labels], Any] = {}  # what the exporter has taken
+        self._now: dict[tuple[str, Labels], Any] = {}
         self._lock = Lock()
         # Counts of this process alone: without an id of its own another one's would fall in with
         # them.
@@ -74,11 +76,15 @@ class OtelMetrics:
         """Send everything once; what the exporter refuses is sent with the next push."""
         with self._lock:
             now = time_ns()
+            self._now = {}
             metrics = list(self._metrics(now))
             if metrics:
                 scope = ScopeMetrics(_SCOPE, metrics, "")
                 data = MetricsData([ResourceMetrics(self._resource, [scope], "")])
-                self._exporter.export(data, timeout_millis=_TIMEOUT_MILLIS)
+                sent = self._exporter.export(data, timeout_millis=_TIMEOUT_MILLIS)
+                if sent is MetricExportResult.FAILURE:
+                    return
+            self._sent |= self._now
             if self._delta:
                 self._started = now
 
@@ -114,7 +120,7 @@ class OtelMetrics:
         since = {}
         for labels, value in values.items():
             before = self._sent.get((instrument.name, labels))
-            self._sent[instrument.name, labels] = value
+            self._now[instrument.name, labels] = value
             if value != before:
                 since[labels] = value if before is None else _less(value, before)
         return since

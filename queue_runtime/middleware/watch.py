@@ -128,6 +128,11 @@ class Watch:
             found.append(self._durations.popleft())
         HANDLER_DURATION.record_all(found, queue)
 
+    def close(self) -> None:
+        """Record nothing more of what is reported; another run brings its own."""
+        if self._spans is not None:
+            report.unwatch(self._spans)  # type: ignore[arg-type]  # one that never watched is no news
+
     def flush(self, seconds: float) -> None:
         """Send what was recorded, in at most so many seconds."""
         ends = monotonic() + seconds

@@ -25,7 +25,7 @@ class Job(Generic[ResultT]):
     ) -> None:
         self._work, self._undo = work, undo
         self._lock = Lock()
-        self._abandoned = False
+        self._abandoned = self._withdrawn = False
         self._done: list[ResultT] = []
         self._loop = asyncio.get_running_loop()
         self.answer: asyncio.Future[ResultT] = self._loop.create_future()
@@ -35,7 +35,7 @@ class Job(Generic[ResultT]):
 
         Work that is abandoned before is not begun.
         """
-        if self._abandoned:
+        if self._abandoned or self._withdrawn:
             self._tell(self.answer.cancel)
             return
         try:
@@ -50,6 +50,10 @@ class Job(Generic[ResultT]):
             self._undo(result)
         else:
             self._tell(self._accept, result)
+
+    def withdraw(self) -> None:
+        """Have it not begun, if it is not; its caller goes on waiting for what has."""
+        self._withdrawn = True
 
     def abandon(self) -> Callable[[], None] | None:
         """Say that nobody waits any more; gives what the thread has still to do about it."""

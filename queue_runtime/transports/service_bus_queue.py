@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from queue_runtime.transports.service_bus_settling import Settling
 
 RENEW_SECONDS: Final = 10.0
+# A connection that has gone silent looks like a queue that is empty, and the SDK never asks.
+PROBE_SECONDS: Final = 60.0
 
 
 class QueueLink:
@@ -68,6 +70,7 @@ class QueueLink:
         self._door = asyncio.Lock()
         self._closings: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._heard_at = monotonic()
         self.waiting = 0
 
     async def receive(self, limit: int, wait: float) -> list[Message[Any]]:
@@ -130,6 +133,7 @@ class QueueLink:
         while not self._closed:
             receiver = await self._opened()
             try:
+                await self._probe(receiver)
                 messages = await self._poll(receiver, limit, deadline)
             except Exception as error:
                 self._replace(receiver)
@@ -141,6 +145,14 @@ class QueueLink:
             if messages or monotonic() >= deadline:
                 return messages
         return []
+
+    async def _probe(self, receiver: Any) -> None:
+        """Make sure of an answer, where there was none for a while."""
+        if monotonic() - self._heard_at < PROBE_SECONDS:
+            return
+        async with self._line.requesting():
+            await receiver.peek_messages(1, timeout=RENEW_SECONDS)
+        self._heard_at = monotonic()
 
     async def _poll(self, receiver: Any, limit: int, deadline: float) -> list[Message[Any]]:
         """Poll once. The SDK's call is never cancelled, but ended, and what it brings is given."""
@@ -163,6 +175,8 @@ class QueueLink:
         async with self._line.polling():
             seconds = min(max(deadline - monotonic(), SHORTEST_POLL), self._longest_poll)
             raws = await receiver.receive_messages(limit, max_wait_time=seconds)
+        if raws:
+            self._heard_at = monotonic()
         messages = self._locked(raws, receiver)
         over = messages or self._line.ending or monotonic() >= deadline
         if not over:
@@ -199,6 +213,7 @@ class QueueLink:
                 receiver = self._make_receiver()
                 await open_receiver(receiver, self._queue)
                 self._longest_poll = make_interruptible(receiver, self._line.is_wanted)
+                self._heard_at = monotonic()
                 self._receiver = receiver
             return self._receiver
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from queue_runtime.clouds.azure import service_bus_client
 from queue_runtime.errors import MissingExtraError, TransportError
-from queue_runtime.transports.base import Place, SendFailure
+from queue_runtime.transports.base import Place, SendFailure, SettleFailure
 from queue_runtime.transports.service_bus_address import connection_to, read_address
 from queue_runtime.transports.service_bus_depth import (
     Counters,
@@ -23,12 +23,12 @@ from queue_runtime.transports.service_bus_settling import Settling
 from queue_runtime.transports.service_bus_thread import LoopThread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Sequence
+    from collections.abc import AsyncIterable, Awaitable, Sequence
 
     from queue_runtime.clouds.azure import ServiceBusConnection
     from queue_runtime.config import Settings
     from queue_runtime.message import Message
-    from queue_runtime.transports.base import Depth, OutgoingMessage, SettleFailure, Settlement
+    from queue_runtime.transports.base import Depth, OutgoingMessage, Settlement
     from queue_runtime.transports.service_bus_address import ServiceBusAddress
 
 BATCH_SIZE: Final = 100
@@ -190,7 +190,12 @@ class ServiceBusTransport:
         for message, outcome in settlements:
             by_source.setdefault(self._source_of(message), []).append((message, outcome))
         sources = self._opened()
-        lots = await gather(*(sources[at].settle(lot) for at, lot in by_source.items()))
+        lots = await gather(
+            *(
+                _answered(sources[at].settle(lot), [message for message, _ in lot])
+                for at, lot in by_source.items()
+            )
+        )
         return [failure for lot in lots for failure in lot]
 
     async def _renew(self, messages: Sequence[Message[Any]]) -> list[SettleFailure]:
@@ -198,7 +203,9 @@ class ServiceBusTransport:
         for message in messages:
             by_source.setdefault(self._source_of(message), []).append(message)
         sources = self._opened()
-        lots = await gather(*(sources[at].renew(lot) for at, lot in by_source.items()))
+        lots = await gather(
+            *(_answered(sources[at].renew(lot), lot) for at, lot in by_source.items())
+        )
         return [failure for lot in lots for failure in lot]
 
     async def _depth(self) -> Depth:
@@ -268,6 +275,16 @@ class ServiceBusTransport:
     def _check_open(self) -> None:
         if self._closed:
             raise TransportError(f"{self.queue} was closed here: open it again to go on")
+
+
+async def _answered(
+    work: Awaitable[list[SettleFailure]], messages: Sequence[Message[Any]]
+) -> list[SettleFailure]:
+    """Let a link that cannot be opened fail its own messages, and not those of the others."""
+    try:
+        return await work
+    except TransportError as error:
+        return [SettleFailure(message, error) for message in messages]
 
 
 def _why_no_copies(address: ServiceBusAddress) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -90,7 +91,9 @@ class SqsTransport:
         while limit > 0:
             seconds = min(ceil(left), self._queue.longest_poll())
             started = time.monotonic()
-            messages = await self._receives.run_interruptibly(partial(self._poll, limit, seconds))
+            messages = await self._receives.run_interruptibly(
+                partial(self._poll, limit, seconds), self._give_back
+            )
             left = deadline - time.monotonic()
             if messages or left <= 0 or self._closing:
                 return messages
@@ -151,11 +154,19 @@ class SqsTransport:
         if self._closing:
             return []
         try:
+            self._queue.find()
+            if self._closing:  # while it was found
+                return []
             return self._queue.receive(limit, seconds)
         except Exception:
             if self._closing:  # it was interrupted
                 return []
             raise
+
+    def _give_back(self, messages: list[Message[Any]]) -> None:
+        """Let go of what was received for a caller that has gone."""
+        with suppress(Exception):  # it comes back when its lock ends
+            self._queue.retry([(message, 0.0) for message in messages])
 
     def _in_tens(
         self, call: Callable[[list[EachT]], list[SettleFailure]], each: Sequence[EachT]

@@ -111,6 +111,10 @@ class SqsQueue:
 
     # --- receiving -------------------------------------------------------------------------------
 
+    def find(self) -> None:
+        """Find the queue and check it, where that was not done yet."""
+        self._check(self._known())
+
     def receive(self, limit: int, seconds: int) -> list[Message[Any]]:
         """Lock and give at most `limit` messages, in one long poll of at most 20 s."""
         facts = self._known()
@@ -271,7 +275,10 @@ class SqsQueue:
         over = [handle for handle, until in list(self._copied.items()) if until <= now]
         for handle in over:
             self._copied.pop(handle, None)
-        self._copied.update((each.receipt.handle, each.locked_until) for each in messages)
+        # Not by their locks, which may be renewed: those that are deleted leave by themselves.
+        self._copied.update(
+            (each.receipt.handle, each.receipt.received_at + _LONGEST_LOCK) for each in messages
+        )
 
     # --- sending and counting --------------------------------------------------------------------
 

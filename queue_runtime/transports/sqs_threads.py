@@ -56,22 +56,28 @@ class CallThreads:
         """
         return await self._begin(work).answer
 
-    async def run_interruptibly(self, work: Callable[[], ResultT]) -> ResultT:
+    async def run_interruptibly(
+        self, work: Callable[[], ResultT], undo: Callable[[ResultT], None]
+    ) -> ResultT:
         """Run `work` on a thread and await its result; a caller that is cancelled interrupts it.
 
-        What was on its way by then cannot be sent back, so the caller gets it all the same.
+        What was on its way by then cannot be sent back, so the caller gets it all the same; and
+        `undo` gets what comes when the caller has waited long enough.
 
         Raises:
             TransportError: the transport is closed.
         """
-        job = self._begin(work)
+        job = self._begin(work, undo)
         try:
             return await asyncio.shield(job.answer)
         except asyncio.CancelledError:
-            job.abandon()
+            job.withdraw()
+            job.answer.add_done_callback(result_of)  # an error that nobody waits for is heard here
             await self._interrupt_until(job.answer.done, lambda: self._threads_of(job))
             if result := result_of(job.answer):
                 return result
+            if (late := job.abandon()) is not None:
+                Thread(target=late, name=f"sqs {self._queue} late", daemon=True).start()
             raise
 
     def close(self) -> None:
@@ -106,8 +112,10 @@ class CallThreads:
     def _threads_of(self, job: Job[ResultT]) -> list[int]:
         return [thread for thread, run in list(self._running.items()) if run == job.run]
 
-    def _begin(self, work: Callable[[], ResultT]) -> Job[ResultT]:
-        job = Job(work)
+    def _begin(
+        self, work: Callable[[], ResultT], undo: Callable[[ResultT], None] | None = None
+    ) -> Job[ResultT]:
+        job = Job(work, undo)
         with self._lock:
             if self._closed:
                 raise TransportError(f"SQS queue {self._queue} has been closed: open it again")

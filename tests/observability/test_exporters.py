@@ -4,9 +4,11 @@ import io
 import json
 import threading
 import urllib.request
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult
 from prometheus_client.parser import text_string_to_metric_families
 
 from queue_runtime import instruments, report
@@ -329,3 +331,38 @@ def test_the_background_ends_with_a_last_time() -> None:
     often.close(5)
     count = len(done)
     assert count >= 3
+
+
+def test_what_a_delta_exporter_did_not_take_is_in_the_next_push() -> None:
+    class Refusing(MetricExporter):
+        def __init__(self) -> None:
+            super().__init__()
+            self.answers = [OSError("down"), MetricExportResult.FAILURE]
+            self.taken: list[float] = []
+
+        def export(self, metrics_data: Any, timeout_millis: float = 0, **_: Any) -> Any:
+            if self.answers:
+                answer = self.answers.pop(0)
+                if isinstance(answer, OSError):
+                    raise answer
+                return answer
+            for metric in metrics_data.resource_metrics[0].scope_metrics[0].metrics:
+                if metric.name == "queue_messages_duplicate_total":
+                    points = metric.data.data_points
+                    self.taken += [
+                        point.value for point in points if point.attributes["queue"] == "refused"
+                    ]
+            return MetricExportResult.SUCCESS
+
+        def shutdown(self, timeout_millis: float = 0, **_: Any) -> None: ...
+
+        def force_flush(self, timeout_millis: float = 0) -> bool:
+            return True
+
+    exporter = Refusing()
+    metrics = OtelMetrics(exporter, delta=True)
+    for _ in range(4):
+        instruments.DUPLICATES.add(10, "refused")
+        with suppress(OSError):
+            metrics.push()
+    assert exporter.taken == [30, 10]

@@ -99,7 +99,9 @@ def test_the_depth_is_looked_at_again_and_again(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(observed, "_DEPTH_SECONDS", 0.001)
 
     async def run() -> None:
-        queue: Any = Queue(Depth(9, 9, 9), AccessDeniedError("no"), Depth(5, 2, 1, 7, 12.5))
+        queue: Any = Queue(
+            Depth(9, 9, 9), AccessDeniedError("no"), KeyError("bug"), Depth(5, 2, 1, 7, 12.5)
+        )
         settings = load_settings({}, environ={}, arguments={"metrics": "prometheus"})
         watched = Observed(queue, settings, take.definition)
         watched.start()
@@ -180,6 +182,7 @@ def test_the_commands_lines_are_json_where_no_person_looks(
     ("settings", "said"),
     [
         ({"metrics": "prometheus"}, "QUEUE_HEALTH_PORT"),
+        ({"metrics": "emf"}, "for functions"),
         ({"tracing": "xray"}, "outside Lambda"),
         ({"tracing": "otel"}, "no OpenTelemetry SDK"),
     ],

@@ -6,7 +6,9 @@ import asyncio
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from queue_runtime import report
 from queue_runtime.hosts.poller.threads import in_daemon_thread
+from queue_runtime.outcome import unrun
 from queue_runtime.pipeline import run_blocking
 
 if TYPE_CHECKING:
@@ -60,7 +62,14 @@ class Deliveries:
             await asyncio.gather(*answers.values())
             return [answers[id(message)].result() for message in messages]
 
-        outcomes = await self._through_middleware([entry.message for entry in entries], dispatch)
+        messages = [entry.message for entry in entries]
+        try:
+            outcomes = await self._through_middleware(messages, dispatch)
+        except BaseException as error:  # what is not answered would be held for ever
+            if isinstance(error, KeyboardInterrupt | asyncio.CancelledError):
+                raise
+            report.logger.error("a middleware raised %s", type(error).__qualname__)
+            outcomes = [unrun("a middleware failed")] * len(entries)
         self._running.in_own_context(self._delivered, entries, outcomes)
 
     async def _through_middleware(

@@ -10,7 +10,7 @@ from threading import Lock, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from queue_runtime.errors import SettingsError, TransportError
+from queue_runtime.errors import SettingsError
 from queue_runtime.exporters.prometheus import CONTENT_TYPE, exposition
 from queue_runtime.hosts.poller.vitals import State
 
@@ -149,7 +149,7 @@ class _Depths:
         try:
             async with asyncio.timeout(_DEPTH_SECONDS):
                 return await self._poller.depth()
-        except (TransportError, TimeoutError):
+        except Exception:  # whatever it is, a probe has to be answered
             return None
 
 

@@ -8,7 +8,7 @@ from threading import Event, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from queue_runtime import instruments
+from queue_runtime import instruments, report
 from queue_runtime.errors import LockLostError
 
 if TYPE_CHECKING:
@@ -93,7 +93,9 @@ class LeaseKeeper:
     def _failed(self, kind: str) -> None:
         queue = self._transport.queue
         instruments.ERRORS.add(1, queue, f"renew:{kind}")
-        logger.warning(
+        report.carefully(
+            queue,
+            logger.warning,
             "a lock of %s could not be renewed (%s); it is tried again",
             queue,
             kind,

@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from queue_runtime import instruments, report
-from queue_runtime.errors import TransportError
 from queue_runtime.hosts.poller.threads import in_daemon_thread
 
 if TYPE_CHECKING:
@@ -66,13 +65,14 @@ class Observed:
     async def flush(self) -> None:
         """Send what was recorded, before the process ends."""
         if self.watch is not None:
+            self.watch.close()
             await in_daemon_thread(partial(self.watch.flush, _FLUSH_SECONDS))
 
     async def _look_again_and_again(self) -> None:
         while True:
             try:
                 self._tell(await self._transport.depth())
-            except TransportError as error:
+            except Exception as error:  # a transport's own bug must not end it silently
                 kind = f"depth:{type(error).__name__}"
                 instruments.ERRORS.add(1, self._transport.queue, kind)
             await asyncio.sleep(_DEPTH_SECONDS)
@@ -102,6 +102,10 @@ def _say_what_is_useless(settings: Settings, queue: str) -> None:
     if settings.metrics == "prometheus" and not settings.health_port:
         report.say_once(
             queue, "metrics", "nobody can fetch its metrics: set QUEUE_HEALTH_PORT as well"
+        )
+    if settings.metrics == "emf":
+        report.say_once(
+            queue, "metrics", "EMF is for functions, and written at the end only: choose prometheus"
         )
     if settings.tracing == "xray":
         report.say_once(

@@ -155,6 +155,7 @@ class Poller:
             self._refused,
             self._breaker,
             most=most,
+            concurrency=self.settings.concurrency,
             wait=wait if until is Until.STOPPED else min(wait, _SHORT_WAIT),
             once=until is Until.ONCE,
             patience=inf if until is Until.STOPPED else _PATIENCE,
@@ -187,7 +188,17 @@ class Poller:
     async def _shut_down(self) -> None:
         """Strand nothing: receives aborted, the waiting given back, the running drained."""
         self._ending = True
+        self.vitals.stopping()
         self._observed.close()
+        try:
+            await self._end()
+        finally:  # a second cancellation must not leave a thread that renews locks for nobody
+            self._keeper.close()
+            self._running.close()
+            self.vitals.stop()
+        await self._observed.flush()
+
+    async def _end(self) -> None:
         ends = monotonic() + self.settings.drain_seconds
         self._running.stop_starting()
         # Before anything is given back, which a receive still under way would only take again.
@@ -199,13 +210,10 @@ class Poller:
         for entry in list(self._held.values()):
             if not entry.answered:  # its thread cannot be stopped, but ends with the process
                 entry.answered = True
-                report.still_running(entry.message, self.definition.name)
+                name = self.definition.name
+                report.carefully(self.queue, report.still_running, entry.message, name)
                 self._answered(entry, _NOT_STOPPED)
         await self._settle_rest(max(ends, monotonic()) + _SETTLE_SECONDS)
-        self._keeper.close()
-        self._running.close()
-        self.vitals.stop()
-        await self._observed.flush()
 
     async def _drain(self, seconds: float) -> None:
         try:

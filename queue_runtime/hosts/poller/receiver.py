@@ -35,7 +35,7 @@ class Receiver:
     """Receives under way: one on a quiet queue, doubled while they come back full.
 
     A receive starts only when a whole batch has room, so that it never asks for fewer messages
-    than a request can give; it never waits for a settlement.
+    than a request can give, unless handlers would idle; it never waits for a settlement.
 
     Args:
         transport: the queue.
@@ -43,6 +43,7 @@ class Receiver:
         arrived: takes what a receive gave, which may be nothing.
         refused: told that the queue is missing or closed to us, while no receive was ever answered,
             or that patience is at its end.
+        concurrency: how many messages have to be held, so that no handler idles.
         breaker: pauses receives while it is open, and lets one message at a time through on trial.
         wait: seconds that a receive waits for the first message.
         once: end after the first receive that is answered.
@@ -58,6 +59,7 @@ class Receiver:
         breaker: Breaker,
         *,
         most: int,
+        concurrency: int,
         wait: float,
         once: bool = False,
         patience: float = inf,
@@ -65,6 +67,7 @@ class Receiver:
         self._transport = transport
         self._room = room
         self._most = most
+        self._concurrency = min(concurrency, most)
         self._batch = min(transport.batch_size, most)
         self._arrived = arrived
         self._refused = refused
@@ -85,7 +88,7 @@ class Receiver:
     def top_up(self) -> None:
         """Start receives that are wanted and have room; call it whenever there may be more."""
         while not self._closed and self._paused is None and self._may_start():
-            limit = 1 if self._breaker.on_trial() else self._batch
+            limit = 1 if self._breaker.on_trial() else self._limit()
             self._reserved += limit
             task = asyncio.create_task(self._receive(limit))
             self._under_way[task] = monotonic() + self._wait
@@ -99,7 +102,8 @@ class Receiver:
         due = min(list(self._under_way.values()), default=None)
         if due is not None:
             return due
-        full = self._room() - self._reserved < self._batch
+        free = self._room() - self._reserved
+        full = free < self._most if self._breaker.on_trial() else self._limit() == 0
         rests = self._closed or self._paused is not None or full
         return monotonic() if rests else self._idle_since
 
@@ -121,7 +125,14 @@ class Receiver:
         free = self._room() - self._reserved
         if self._breaker.on_trial():  # a single message, and nothing else held
             return not self._under_way and free == self._most
-        return len(self._under_way) < self._wanted and free >= self._batch
+        return len(self._under_way) < self._wanted and self._limit() > 0
+
+    def _limit(self) -> int:
+        """Give how many to ask for: a whole batch, or what has room while handlers idle."""
+        free = self._room() - self._reserved
+        if free >= self._batch:
+            return self._batch
+        return free if self._most - free < self._concurrency else 0
 
     async def _receive(self, limit: int) -> None:
         started = monotonic()
@@ -140,7 +151,8 @@ class Receiver:
         self._say_recovered()
         self._adapt(limit, len(messages))
         if messages:
-            report.received(self._transport.queue, messages, took)
+            queue = self._transport.queue
+            report.carefully(queue, report.received, queue, messages, took)
         self._arrived(messages)
 
     def _adapt(self, limit: int, count: int) -> None:
@@ -164,19 +176,23 @@ class Receiver:
             return  # sixteen receives that an outage ends together are one error, not sixteen
         self._errors_in_a_row += 1
         delay = _AFTER_ERROR.delay(self._errors_in_a_row + 1)
-        logger.warning(
+        self._pause(delay)
+        report.carefully(
+            queue,
+            logger.warning,
             "receiving from %s failed (%s); the next try is in %.1f s",
             queue,
             error if isinstance(error, QueueRuntimeError) else type(error).__qualname__,
             delay,
             extra={"queue_name": queue, "operation": "receive"},
         )
-        self._pause(delay)
 
     def _say_recovered(self) -> None:
         if self._errors_in_a_row:
             queue = self._transport.queue
-            logger.warning(
+            report.carefully(
+                queue,
+                logger.warning,
                 "receiving from %s works again, after %d tries that failed",
                 queue,
                 self._errors_in_a_row,
@@ -196,6 +212,8 @@ class Receiver:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._under_way.pop(task, None)
         self._idle_since = monotonic()
-        if not task.cancelled():
-            task.result()
-        self.top_up()
+        try:
+            if not task.cancelled():
+                task.result()
+        finally:
+            self.top_up()

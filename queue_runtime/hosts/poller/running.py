@@ -156,7 +156,9 @@ class Running:
             outcome = await self.pipeline.run(entry.message)
         except asyncio.CancelledError:
             return _INTERRUPTED
-        except Exception as error:
+        except BaseException as error:  # of a middleware: the others must go on
+            if isinstance(error, KeyboardInterrupt):
+                raise
             return _our_own_error(error)
         self._learn(outcome)
         return outcome
@@ -179,7 +181,7 @@ class Running:
         return outcome
 
     def _held_back(self, entry: Entry) -> Outcome | None:
-        if entry.stale():
+        if entry.stale() or entry.answered:
             return _LOST
         return None if self._breaker is None else _while_open(self._breaker)
 
@@ -189,7 +191,8 @@ class Running:
             self._breaker.record(outcome)
 
     def _finished(self, entry: Entry, outcome: Outcome) -> None:
-        if entry.answered:
+        if entry.answered:  # while it ran, by a middleware that gave up: its group is still taken
+            self._go_on(entry, _LOST)
             return
         if entry.stale():
             outcome = _LOST
@@ -238,7 +241,9 @@ class Running:
                 outcomes = await in_daemon_thread(lambda: run_blocking(name, work(messages)))
         except asyncio.CancelledError:
             return [_INTERRUPTED] * len(messages)
-        except Exception as error:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
             return [_our_own_error(error)] * len(messages)
         for outcome in outcomes:
             self._learn(outcome)

@@ -118,7 +118,9 @@ class Settler:
 
     def _say_failed(self, count: int, error: TransportError, delay: float) -> None:
         queue = self._transport.queue
-        report.logger.warning(
+        report.carefully(
+            queue,
+            report.logger.warning,
             "%d messages of %s could not be settled (%s); the next try is in %.1f s",
             count,
             queue,
@@ -151,7 +153,8 @@ class Settler:
     def _confirm(self, done: Sequence[Settled], took: float) -> None:
         messages = [entry.message for entry, _ in done]
         outcomes = [outcome for _, outcome in done]
-        report.settled(self._transport.queue, messages, outcomes, took)
+        queue = self._transport.queue
+        report.carefully(queue, report.settled, queue, messages, outcomes, took)
         for entry, outcome in done:
             if outcome.disposition is Disposition.DEAD_LETTER:
                 outcome.settled = True
@@ -176,7 +179,7 @@ class Settler:
         return again
 
     def _lost(self, entry: Entry, outcome: Outcome) -> None:
-        report.lock_lost(entry.message, outcome)
+        report.carefully(self._transport.queue, report.lock_lost, entry.message, outcome)
         entry.lost = True
         self._settled([(entry, outcome)])
 

@@ -229,6 +229,49 @@ def test_a_connection_that_was_interrupted_is_not_used_again() -> None:
         assert server.connections == 2
 
 
+def test_a_connection_that_was_idle_for_long_is_not_used_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with serving(OK, OK) as server:
+        sends = http()
+        sends.send(request(server))
+        monkeypatch.setattr("queue_runtime.clouds.aws_http._LONGEST_IDLE", -1.0)
+        sends.send(request(server))
+        assert server.connections == 2
+
+
+def test_when_one_connection_turns_out_to_be_forgotten_so_are_those_that_were_idle() -> None:
+    with serving(OK, OK) as server:  # one connection at a time, so that another one is not heard
+        sends = http(read_timeout=0.2)
+        netloc = f"127.0.0.1:{server.port}"
+        beside = threading.Thread(target=lambda: sends.send(request(server)))
+        beside.start()
+        beside.join(5)
+        (idle,) = sends._connections.values()
+        assert idle.usable(netloc)
+        with pytest.raises(exceptions.ReadTimeoutError):
+            sends.send(request(server))
+        assert not idle.usable(netloc)
+
+
+def test_a_thread_that_is_interrupted_while_it_connects_sends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with serving(OK) as server:
+        sends = http()
+        connect = sends._connect
+
+        def interrupted(url: Any) -> Any:
+            connection = connect(url)
+            sends.interrupt(threading.get_ident(), politely=True)
+            return connection
+
+        monkeypatch.setattr(sends, "_connect", interrupted)
+        with pytest.raises(exceptions.ConnectionClosedError):
+            sends.send(request(server))
+        assert not server.heard.is_set()
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for 127.0.0.1 and its key, in one file."""

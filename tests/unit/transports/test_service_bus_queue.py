@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from queue_runtime.errors import (
     MessageTooLargeError,
     TransportError,
 )
+from queue_runtime.message import Message
 from queue_runtime.outcome import ACK, Disposition, Outcome
 from queue_runtime.transports import service_bus_settling
 from queue_runtime.transports.base import OutgoingMessage
@@ -88,6 +90,52 @@ def test_settling_does_not_wait_for_a_receive_that_waits(broker: ServiceBusBroke
             assert not await transport.send(texts("last"))
             (last,) = await waiting
         assert (last.id, last.delivery_count) == ("last", 1)
+
+    run(transport, work())
+
+
+def test_a_connection_that_has_gone_silent_is_found_and_replaced(
+    broker: ServiceBusBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("queue_runtime.transports.service_bus_queue.RENEW_SECONDS", 0.5)
+    transport = opened(broker)
+
+    async def work() -> None:
+        assert not await transport.receive(1, 0)
+        monkeypatch.setattr("queue_runtime.transports.service_bus_queue.PROBE_SECONDS", 0.0)
+        broker.fail(Point.MANAGEMENT, Ignore())
+        assert not await transport.send(texts("a"))
+        (message,) = await transport.receive(1, PATIENCE_SECONDS)
+        assert (message.id, message.delivery_count) == ("a", 1)
+        assert len(broker.journal.events(Kind.ATTACHED, entity="orders")) >= 3
+
+    run(transport, work())
+
+
+def test_one_link_that_cannot_be_opened_fails_its_own_messages_only(
+    broker: ServiceBusBroker,
+) -> None:
+    transport = opened(broker, "orders?receivers=2")
+
+    async def work() -> None:
+        assert not await transport.send(texts("a"))
+        (good,) = await transport.receive(1, PATIENCE_SECONDS)
+        other = next(each for each in transport._sources if each is not good.receipt.source)
+
+        async def fail(*_: object) -> Any:
+            raise TransportError("it cannot be opened")
+
+        monkeypatch = pytest.MonkeyPatch()
+        monkeypatch.setattr(other, "settle", fail)
+        monkeypatch.setattr(other, "renew", fail)
+        bad: Message[Any] = Message.of(b"", id="b")
+        bad.receipt = SimpleNamespace(source=other)
+        for failures in (
+            await transport.renew([good, bad]),
+            await transport.settle([(bad, ACK), (good, ACK)]),
+        ):
+            assert [failure.message for failure in failures] == [bad]
+        assert broker.journal.events(Kind.COMPLETED, message_id="a")
 
     run(transport, work())
 

@@ -20,7 +20,7 @@ from queue_runtime.errors import (
 from queue_runtime.outcome import ACK, Disposition, Outcome
 from queue_runtime.transports import open_transport
 from queue_runtime.transports.base import OutgoingMessage
-from tests.brokers.sqs import Cut, Fail, FailEntries, Kind, SqsBroker, Throttle
+from tests.brokers.sqs import Cut, Fail, FailEntries, Kind, Latency, SqsBroker, Throttle
 from tests.movable_clock import MovableClock
 from tests.sqs_rig import aws_environment, open_queue, received, sqs_settings
 
@@ -393,6 +393,44 @@ def test_a_cancelled_receive_gives_what_was_on_its_way(broker: SqsBroker) -> Non
     assert broker.counts("orders") == (0, 0, 0)
 
 
+def test_a_receive_that_is_given_up_while_its_queue_is_found_takes_nothing(
+    broker: SqsBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("queue_runtime.transports.sqs_threads._END_SECONDS", 0.05)
+    broker.create_queue("orders")
+    broker.fill("orders", 10, "x")
+    broker.faults.add(Latency(0.5), calls=["GetQueueAttributes"], times=1)
+
+    async def test(queue: SqsTransport) -> None:
+        receive = asyncio.create_task(_receive(queue, 20))
+        await _until(lambda: broker.journal.calls["GetQueueUrl"] == 1)
+        receive.cancel()
+        await asyncio.wait([receive])
+        assert receive.cancelled()
+        # What it brings all the same is given back as soon as it comes.
+        await _until(lambda: broker.journal.totals[Kind.RECEIVED] == 10)
+        await _until(lambda: broker.counts("orders").in_flight == 0)
+
+    with_queue(test)
+
+
+def test_a_transport_that_is_closed_while_its_queue_is_found_takes_nothing(
+    broker: SqsBroker,
+) -> None:
+    broker.create_queue("orders")
+    broker.fill("orders", 10, "x")
+    broker.faults.add(Latency(0.3), calls=["GetQueueAttributes"], times=1)
+
+    async def test(queue: SqsTransport) -> None:
+        receive = asyncio.create_task(_receive(queue, 20))
+        await _until(lambda: broker.journal.calls["GetQueueUrl"] == 1)
+        await queue.aclose()
+        assert await receive == []
+
+    with_queue(test)
+    assert broker.journal.calls["ReceiveMessage"] == 0
+
+
 def test_receives_cancelled_together_take_each_message_once(broker: SqsBroker) -> None:
     broker.create_queue("orders")
     broker.fill("orders", 10, "x")
@@ -577,6 +615,28 @@ def test_a_dead_letter_that_could_not_be_copied_is_still_there(broker: SqsBroker
 
     with_queue(test)
     assert (broker.counts("orders").in_flight, broker.counts("dead").visible) == (1, 1)
+
+
+def test_a_dead_letter_is_sent_once_however_long_its_original_stays(broker: SqsBroker) -> None:
+    with_dead_letters(broker)
+    broker.fill("orders", 2, "x")
+    clock = MovableClock()
+
+    async def test(queue: SqsTransport) -> None:
+        first, second = await received(queue)
+        rule = broker.faults.add(Fail("AccessDenied", 403), calls=["DeleteMessageBatch"])
+        outcome = dead_letter()
+        (failure,) = await queue.settle([(first, outcome)])
+        assert failure.is_put_aside
+        clock.move(90)
+        assert not await queue.renew([first, second])
+        clock.move(20)
+        await queue.settle([(second, dead_letter())])
+        broker.faults.remove(rule)
+        assert not await queue.settle([(first, outcome)])
+
+    with_queue(test, clock=clock, visibility_seconds=100)
+    assert broker.counts("dead").visible == 2
 
 
 def test_a_fifo_dead_letter_keeps_its_group_and_says_why(broker: SqsBroker) -> None:

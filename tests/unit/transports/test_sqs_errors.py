@@ -51,7 +51,7 @@ def test_another_failure_of_a_message_is_no_lost_lock() -> None:
     ("why", "fix"),
     [
         ("AccessDenied", "allow sqs:SendMessage on the dead-letter queue, arn:dlq"),
-        ("QueueDoesNotExist", "create arn:dlq, or correct QUEUE_DLQ_NAME"),
+        ("QueueDoesNotExist", "create arn:dlq, or correct QUEUE_DLQ_NAME or dead_letter="),
         ("no dead-letter queue is configured", "no dead-letter queue is configured"),
     ],
 )
