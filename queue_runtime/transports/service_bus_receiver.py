@@ -21,6 +21,8 @@ CLOSE_SECONDS: Final = 5.0
 SHORTEST_POLL: Final = 0.2
 # The SDK reads for as long as this before it lets somebody else write; 0.2 s otherwise.
 SOCKET_SECONDS: Final = 0.05
+# As long as a close waits, twice, for messages that are on their way.
+_LAST_READ_SECONDS: Final = 0.2
 _TYPICAL_LOCK: Final = 30.0
 
 _OF_DEAD_LETTERS: Final = ("DeadLetterReason", "DeadLetterErrorDescription")
@@ -90,6 +92,7 @@ async def open_receiver(receiver: Any, queue: str, seconds: float = OPEN_SECONDS
     Raises:
         TransportError: it could not be done, or not in time.
     """
+    _open_by_one_alone(receiver)
     # The SDK's own time-out does not cover a peer that accepts and stays silent.
     try:
         await asyncio.wait_for(receiver.__aenter__(), seconds)
@@ -100,10 +103,27 @@ async def open_receiver(receiver: Any, queue: str, seconds: float = OPEN_SECONDS
         raise
 
 
+def _open_by_one_alone(receiver: Any) -> None:
+    """Let one of many requests open a connection again that broke, where each of them would.
+
+    With a hundred settlements under way it was a hundred connections, and 60 MB.
+    """
+    door, opening = asyncio.Lock(), getattr(receiver, "_open", None)
+    if opening is None:
+        return
+
+    async def in_turn(*arguments: Any, **options: Any) -> None:
+        async with door:  # once the first succeeds, the others find nothing to do
+            await opening(*arguments, **options)
+
+    receiver._open = in_turn
+
+
 async def close_receiver(receiver: Any) -> None:
     """Let go of a receiver, whatever state it is in; what it had buffered is released."""
     with suppress(Exception):  # it is given up, and often because it does not work
         _stop_keep_alive(receiver)
+        _have_it_drained(receiver)
         await asyncio.wait_for(receiver.close(), CLOSE_SECONDS)
 
 
@@ -114,3 +134,17 @@ def _stop_keep_alive(receiver: Any) -> None:
     if isinstance(task, asyncio.Task):
         handler._keep_alive_thread = None  # type: ignore[union-attr]  # there, or no task was
         task.cancel()
+
+
+def _have_it_drained(receiver: Any) -> None:
+    """Have the close wait for what is still on its way, and release it.
+
+    The SDK does so only where credit is left, and for a tenth of a second at our socket's pace. But
+    messages that were asked for before the credit was taken back come all the same, and would stay
+    locked for nobody.
+    """
+    with suppress(AttributeError):  # they come back with their locks' end then
+        handler = receiver._handler
+        handler._link.current_link_credit = max(1, handler._link.current_link_credit)
+        handler._socket_timeout = _LAST_READ_SECONDS
+        receiver._receive_context.set()

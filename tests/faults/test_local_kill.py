@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import random
 import sqlite3
 import time
@@ -14,13 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from queue_runtime.outcome import ACK
+from tests.faults.forked import context
 from tests.faults.local_processes import LOCK_SECONDS, consume, open_queue, produce
 
 if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
     from pathlib import Path
 
-KILLS = 45
+KILLS = 35
 PRODUCERS, CONSUMERS = 2, 3
 
 
@@ -37,9 +37,7 @@ class Crowd:
     """The processes at work; one that is killed is started anew."""
 
     def __init__(self, url: str, folder: str) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["tests.faults.local_processes"])
-        self._new = context.Process
+        self._new = context().Process
         self._jobs: list[tuple[object, tuple[object, ...]]] = [
             *((produce, (url, folder, number)) for number in range(PRODUCERS)),
             *((consume, (url, folder)) for _ in range(CONSUMERS)),

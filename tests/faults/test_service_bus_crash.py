@@ -1,175 +1,197 @@
-"""A poller on Service Bus is killed at any point: nothing is lost, and little is done twice."""
+"""A poller on Service Bus is killed, told to end, or cut off in each phase of its work."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import random
-import subprocess
-import sys
-import time
-from collections import Counter
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+import socket
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pytest
 
-from queue_runtime.clouds.azure import ServiceBusConnection
-from queue_runtime.config import Secret
-from queue_runtime.transports.base import OutgoingMessage
-from queue_runtime.transports.service_bus_address import read_address
-from queue_runtime.transports.service_bus_transport import ServiceBusTransport
-from tests.brokers_tests.service_bus.bench import collect_leaks
-from tests.faults.service_bus_handler import JOURNAL
+from tests.brokers.service_bus import (
+    Condition,
+    Delay,
+    Error,
+    Ignore,
+    Kind,
+    LoseReply,
+    Point,
+    ServiceBusBroker,
+)
+from tests.faults.matrix import (
+    FEW,
+    ONE_GROUP,
+    CrashMatrix,
+    OrderMatrix,
+    Phase,
+    RenewalMatrix,
+    ThreadMatrix,
+    assert_all_done,
+    assert_ends_cleanly,
+    assert_lost_locks_come_back,
+    assert_renewed_in_time,
+    reach,
+)
+from tests.faults.service_bus_content import content
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
-KILLS = 5
-MESSAGES, GROUPS = 300, 6
-LOCK_SECONDS = 5
-PATIENCE_SECONDS = 45.0
+    from tests.brokers.service_bus import Action, Fault
+    from tests.faults.consumer import Consumer
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
-
-class Line(NamedTuple):
-    what: str
-    id: str
-    process: str
-    group: str
+LOCK_SECONDS = 4
+LONG_LOCK_SECONDS = 8.5  # has room for four renewals, a second apart
+A_FEW = 5
+A_MOMENT = Delay(0.3)
 
 
-@contextmanager
-def broker() -> Iterator[str]:
-    command = [sys.executable, "-m", "tests.brokers.service_bus"]
-    command += ["--queue", "orders", "--session-queue", "carts"]
-    command += ["--lock-seconds", str(LOCK_SECONDS), "--latency-ms", "2"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout
-        yield json.loads(process.stdout.readline())["connection_string"]
-        process.terminate()
+class ServiceBusRig:
+    """A Service Bus in this process."""
 
+    def __init__(
+        self, broker: ServiceBusBroker, *, sessions: bool, lock_seconds: float = LOCK_SECONDS
+    ) -> None:
+        self.broker = broker
+        self.ordered = sessions
+        self._name = "carts" if sessions else "orders"
+        self.url = f"servicebus:///{self._name}?sessions={str(sessions).lower()}"
+        self.environment = {"AZURE_SERVICE_BUS_CONNECTION_STRING": broker.connection_string}
+        self._renewal = "renew-session-lock" if sessions else "renew-lock"
+        self._messages_a_lock = len(ONE_GROUP) if sessions else 1
+        self._faults: dict[Phase, Fault] = {}
+        broker.create_queue(self._name, lock_duration=lock_seconds, requires_session=sessions)
 
-class Consumer:
-    """`queue-runtime poll` in a process of its own, started anew whenever it was killed."""
+    def send(self, bodies: Sequence[str]) -> None:
+        """Put messages in past the SDK, which takes half a second to begin."""
+        queue = self.broker._hub.namespace.queue(self._name)
+        for body in bodies:
+            message = content(body, message_id=body, session_id=body.partition(":")[0])
+            self.broker._call(partial(queue.send, message))
 
-    def __init__(self, url: str, connection_string: str, journal: Path) -> None:
-        self._journal = journal
-        self._command = [sys.executable, "-m", "queue_runtime.cli", "poll"]
-        self._command += ["tests.faults.service_bus_handler:handle", "--queue", url, "--json"]
-        self._environment = {
-            **os.environ,
-            "AZURE_SERVICE_BUS_CONNECTION_STRING": connection_string,
-            JOURNAL: str(journal),
-        }
-        self.start()
+    def is_asked(self) -> bool:
+        events = self.broker.journal.events
+        return bool(events(Kind.SESSION_AWAITED) or events(Kind.ATTACHED, entity=self._name))
+
+    def prolong(self, phase: Phase, *, for_ever: bool) -> None:
+        if phase is Phase.RECEIVE and for_ever:
+            self._fail(phase, Point.DELIVER, Delay(3600))
+        elif phase is Phase.ACKNOWLEDGE:
+            self._fail(phase, Point.SETTLE, Ignore() if for_ever else A_MOMENT, "complete")
+        elif phase is Phase.ACKNOWLEDGED and for_ever:
+            self._fail(phase, Point.SETTLE, LoseReply(), "complete")
+        elif phase is Phase.RENEW:
+            action = Ignore() if for_ever else A_MOMENT
+            self._fail(phase, Point.MANAGEMENT, action, self._renewal)
+
+    def _fail(
+        self, phase: Phase, point: Point, action: Action, operation: str | None = None
+    ) -> None:
+        self._faults[phase] = self.broker.fail(
+            point, action, entity=self._name, operation=operation, times=None
+        )
+
+    def has_begun(self, phase: Phase) -> bool:
+        if phase in self._faults:
+            return self._faults[phase].struck > 0
+        signs = {Phase.RECEIVE: Kind.DELIVERED, Phase.ACKNOWLEDGED: Kind.COMPLETED}
+        return bool(self.broker.journal.events(signs[phase]))
+
+    def refuse_renewals(self) -> None:
+        busy = Error(Condition.SERVER_BUSY)
+        self._fail(Phase.RENEW, Point.MANAGEMENT, busy, self._renewal)
+
+    def refused(self) -> int:
+        return self._faults[Phase.RENEW].struck * self._messages_a_lock
+
+    def renewed(self) -> int:
+        kind = Kind.SESSION_RENEWED if self.ordered else Kind.LOCK_RENEWED
+        return len(self.broker.journal.events(kind)) * self._messages_a_lock
+
+    def heal(self) -> None:
+        self.broker.faults.clear()
+
+    def is_alone(self) -> bool:
+        journal = self.broker.journal
+        return len(journal.events(Kind.DISCONNECTED)) == len(journal.events(Kind.CONNECTED))
+
+    def end_locks(self) -> None:
+        self.broker.expire_locks(self._name)
+
+    def stop(self) -> None:
+        self.broker.stop()
 
     def start(self) -> None:
-        self._process = subprocess.Popen(
-            self._command,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        self.broker.start()
 
-    def kill(self) -> None:
-        assert self._process.poll() is None, "it ended by itself"
-        self._process.kill()
-        self._process.wait()
+    def left(self) -> int:
+        dead = self.broker.messages(f"{self._name}/$DeadLetterQueue")
+        return len(self.broker.messages(self._name)) + len(dead)
 
-    def end(self) -> int:
-        self._process.terminate()
-        return self._process.wait(PATIENCE_SECONDS)
+    def locked(self) -> int:
+        return sum(each.locked for each in self.broker.messages(self._name))
 
-    def wait_for(self, condition: Callable[[list[Line]], bool]) -> None:
-        ends = time.monotonic() + PATIENCE_SECONDS
-        while not condition(lines(self._journal)):
-            assert time.monotonic() < ends, "it made no progress"
-            assert self._process.poll() is None, "it ended by itself"
-            time.sleep(0.01)
+    def acknowledged(self) -> list[str]:
+        return [event.message_id for event in self.broker.journal.events(Kind.COMPLETED)]
+
+    def deliveries(self) -> list[int]:
+        ends = self.broker.journal.events(Kind.COMPLETED)
+        return [(event.delivery_count or 0) + 1 for event in ends]
 
 
-def lines(journal: Path) -> list[Line]:
-    if not journal.exists():
-        return []
-    return [Line(*text.split()) for text in journal.read_text().splitlines()]
+@pytest.fixture
+def broker() -> Iterator[ServiceBusBroker]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]  # the same after a restart
+    with ServiceBusBroker(port=port) as broker:
+        yield broker
 
 
-def opened(url: str, connection_string: str) -> ServiceBusTransport:
-    return ServiceBusTransport(read_address(url), ServiceBusConnection(Secret(connection_string)))
+class TestQueue(CrashMatrix, RenewalMatrix, ThreadMatrix):
+    @pytest.fixture
+    def rig(self, broker: ServiceBusBroker) -> ServiceBusRig:
+        return ServiceBusRig(broker, sessions=False)
+
+    def test_a_signal_to_end_gives_back_what_is_on_its_way(
+        self, rig: ServiceBusRig, consumer: Consumer
+    ) -> None:
+        rig.broker.set_latency(0.1)
+        rig.send(FEW)
+        consumer.start()
+        consumer.wait_for(lambda: rig.has_begun(Phase.RECEIVE))
+        assert_ends_cleanly(FEW, rig, consumer)
+
+    def test_a_connection_that_breaks_is_not_replaced_by_one_for_each_message(
+        self, rig: ServiceBusRig, consumer: Consumer
+    ) -> None:
+        rig.send(FEW)
+        reach(Phase.ACKNOWLEDGE, rig, consumer, for_ever=False)
+        rig.broker.drop_connections()
+        consumer.wait_for(lambda: rig.left() == 0)
+        assert_all_done(FEW, rig, consumer, faults=1)
+        assert len(rig.broker.journal.events(Kind.CONNECTED)) <= A_FEW
+
+    @pytest.mark.soak
+    def test_locks_that_cannot_be_renewed_come_back(
+        self, rig: ServiceBusRig, consumer: Consumer
+    ) -> None:
+        assert_lost_locks_come_back(rig, consumer)
 
 
-async def send(transport: ServiceBusTransport, ids: list[str], *, grouped: bool) -> None:
-    messages = [
-        OutgoingMessage(
-            "{}", group_id=id.partition(".")[0] if grouped else None, deduplication_id=id
-        )
-        for id in ids
-    ]
-    assert not await transport.send(messages)
-    await transport.aclose()
+class TestSessions(CrashMatrix, RenewalMatrix, OrderMatrix):
+    @pytest.fixture
+    def rig(self, broker: ServiceBusBroker) -> ServiceBusRig:
+        return ServiceBusRig(broker, sessions=True)
 
 
-async def left(transport: ServiceBusTransport) -> int:
-    depth = await transport.depth()
-    await transport.aclose()
-    return depth.total
+@pytest.mark.soak
+@pytest.mark.parametrize("sessions", [False, True])
+class TestRenewal:
+    @pytest.fixture
+    def rig(self, broker: ServiceBusBroker, sessions: bool) -> ServiceBusRig:
+        return ServiceBusRig(broker, sessions=sessions, lock_seconds=LONG_LOCK_SECONDS)
 
-
-@pytest.mark.soak  # half a minute of kills, whose locks end late on a machine that is busy
-@pytest.mark.parametrize("url", ["servicebus:///orders", "servicebus:///carts?sessions=true"])
-def test_kills_lose_nothing_and_repeat_little(url: str, tmp_path: Path) -> None:
-    journal = tmp_path / "journal"
-    ids = [f"{n % GROUPS}.{n:04}" for n in range(MESSAGES)]
-    with broker() as connection_string:
-        asyncio.run(send(opened(url, connection_string), ids, grouped="sessions" in url))
-        consumer = Consumer(url, connection_string, journal)
-        try:
-            for _ in range(KILLS):
-                before = len(lines(journal))
-                consumer.wait_for(lambda found, before=before: len(found) >= before + 10)  # type: ignore[misc]
-                time.sleep(random.random() * 0.1)  # to hit any point of its work, not to wait
-                consumer.kill()
-                consumer.start()
-            consumer.wait_for(lambda found: done(found) == set(ids))
-        finally:
-            code = consumer.end()
-        assert code == 0
-        assert asyncio.run(left(opened(url, connection_string))) == 0
-    collect_leaks()
-    found = lines(journal)
-    runs = Counter((line.id, line.process) for line in found if line.what == "run")
-    # Each kill costs a message one delivery at the most: no process sees one twice.
-    assert {run: count for run, count in runs.items() if count > 1} == {}
-    assert len({process for _, process in runs}) == KILLS + 1
-    if "sessions" in url:
-        assert out_of_order(found) == []
-
-
-def done(found: list[Line]) -> set[str]:
-    return {line.id for line in found if line.what == "done"}
-
-
-def out_of_order(found: list[Line]) -> list[str]:
-    """Find runs of a message before an earlier one of its group was done."""
-    finished: set[str] = set()
-    wrong = []
-    for line in found:
-        if line.what == "done":
-            finished.add(line.id)
-            continue
-        earlier = {f"{line.group}.{n:04}" for n in range(int(line.id[2:]))}
-        of_group = {id for id in earlier if int(id[2:]) % GROUPS == int(line.group)}
-        if not of_group <= finished:
-            wrong.append(line.id)
-    return wrong
-
-
-def test_wrong_order_would_be_found() -> None:
-    early, late = Line("done", "1.0001", "7", "1"), Line("run", "1.0007", "7", "1")
-    assert out_of_order([late, early]) == ["1.0007"]
-    assert out_of_order([early, late]) == []
+    def test_renewals_that_are_refused_for_a_while_cost_no_lock(
+        self, rig: ServiceBusRig, consumer: Consumer
+    ) -> None:
+        assert_renewed_in_time(rig, consumer)
