@@ -86,13 +86,55 @@ def as_message(
     return message
 
 
+class _Door:
+    """Opens a receiver again whose connection broke: once for all requests, and never when closed.
+
+    The SDK does it for each request by itself, and closes what another one is about to open. A
+    hundred settlements under way were a hundred connections, some of which outlived the receiver.
+    """
+
+    def __init__(self, receiver: Any) -> None:
+        self._receiver = receiver
+        self._open, self._create = receiver._open, receiver._create_handler
+        self._made: Any = None
+        self._turn = asyncio.Lock()
+        self.closed = False
+
+    async def open(self, *arguments: Any, **options: Any) -> None:
+        made = None
+        try:
+            async with self._turn:  # once the first succeeds, the others find nothing to do
+                self._check()
+                try:
+                    await self._open(*arguments, **options)
+                finally:
+                    made = self._made
+            self._check()
+        finally:
+            if made is not None and (self.closed or made is not self._receiver._handler):
+                with suppress(Exception):
+                    await asyncio.wait_for(made.close_async(), CLOSE_SECONDS)
+
+    def make(self, *arguments: Any) -> None:
+        self._create(*arguments)
+        self._made = self._receiver._handler
+
+    def _check(self) -> None:
+        if self.closed:
+            from azure.servicebus.exceptions import ServiceBusConnectionError
+
+            raise ServiceBusConnectionError(message="the receiver was replaced by another")
+
+
 async def open_receiver(receiver: Any, queue: str, seconds: float = OPEN_SECONDS) -> None:
     """Connect and attach.
 
     Raises:
         TransportError: it could not be done, or not in time.
     """
-    _open_by_one_alone(receiver)
+    with suppress(AttributeError):  # without these private names the SDK's own way remains
+        receiver.door = door = _Door(receiver)
+        receiver._open, receiver._create_handler = door.open, door.make
     # The SDK's own time-out does not cover a peer that accepts and stays silent.
     try:
         await asyncio.wait_for(receiver.__aenter__(), seconds)
@@ -103,27 +145,13 @@ async def open_receiver(receiver: Any, queue: str, seconds: float = OPEN_SECONDS
         raise
 
 
-def _open_by_one_alone(receiver: Any) -> None:
-    """Let one of many requests open a connection again that broke, where each of them would.
-
-    With a hundred settlements under way it was a hundred connections, and 60 MB.
-    """
-    door, opening = asyncio.Lock(), getattr(receiver, "_open", None)
-    if opening is None:
-        return
-
-    async def in_turn(*arguments: Any, **options: Any) -> None:
-        async with door:  # once the first succeeds, the others find nothing to do
-            await opening(*arguments, **options)
-
-    receiver._open = in_turn
-
-
 async def close_receiver(receiver: Any) -> None:
     """Let go of a receiver, whatever state it is in; what it had buffered is released."""
+    if isinstance(door := getattr(receiver, "door", None), _Door):
+        door.closed = True
+    _stop_keep_alive(receiver)
+    _have_it_drained(receiver)
     with suppress(Exception):  # it is given up, and often because it does not work
-        _stop_keep_alive(receiver)
-        _have_it_drained(receiver)
         await asyncio.wait_for(receiver.close(), CLOSE_SECONDS)
 
 

@@ -141,7 +141,8 @@ class Running:
                 self._free -= 1
                 task = self._spawn(self._run_on_loop(entry), entry.context)
                 if task.done():  # an eager one that never had to wait
-                    self._ran(entry, task)
+                    self._free += 1
+                    self._finished(entry, task.result())
                 else:
                     entry.task = task
                     self._tasks.add(task)
@@ -205,11 +206,11 @@ class Running:
         self._go_on(entry, await self._settle_now(entry, outcome))
 
     def _go_on(self, entry: Entry, outcome: Outcome) -> None:
-        held = self._backlog.done(entry, outcome)
+        held = self._backlog.done(entry, outcome) if self._ordered else ()
         self._give(entry, outcome)
         for later, unrun_with_it in held:
             self._give(later, unrun_with_it)
-        if self._ordered or not self.pipeline.blocking:
+        if not self._starting and (self._ordered or not self.pipeline.blocking):
             self._start_ready()
 
     # --- a batch at a time -----------------------------------------------------------------------
