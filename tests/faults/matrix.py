@@ -128,19 +128,8 @@ class CrashMatrix:
         rig.send(FEW)
         assert rig.locked() == 0
 
-    @pytest.mark.parametrize("phase", [Phase.HANDLE, Phase.ACKNOWLEDGE])
-    def test_a_broker_that_restarts_is_found_again(
-        self, phase: Phase, rig: Rig, consumer: Consumer
-    ) -> None:
-        rig.send(FEW)
-        reach(phase, rig, consumer, for_ever=False)
-        rig.stop()
-        consumer.wait_for(lambda: consumer.has_said("failed"))
-        rig.heal()
-        rig.start()
-        consumer.let_go()
-        consumer.wait_for(lambda: rig.left() == 0)
-        assert_all_done(FEW, rig, consumer, faults=1)
+    def test_a_broker_that_restarts_is_found_again(self, rig: Rig, consumer: Consumer) -> None:
+        assert_survives_a_restart(Phase.ACKNOWLEDGE, rig, consumer)
 
     @pytest.mark.soak
     def test_many_kills_at_any_time_lose_nothing(self, rig: Rig, consumer: Consumer) -> None:
@@ -154,8 +143,13 @@ class OrderMatrix:
         assert_survives_kills(KILLS, MANY, rig, consumer)
 
 
-class RenewalMatrix:
-    """What is asked where locks are renewed in a way of their own."""
+class HeldMatrix:
+    """What takes seconds, as messages are held for some time."""
+
+    def test_what_is_held_outlasts_a_restart_of_the_broker(
+        self, rig: Rig, consumer: Consumer
+    ) -> None:
+        assert_survives_a_restart(Phase.HANDLE, rig, consumer)
 
     def test_a_kill_in_a_renewal_costs_one_delivery_at_most(
         self, rig: Rig, consumer: Consumer
@@ -221,6 +215,18 @@ def assert_survives_a_kill(phase: Phase, rig: Rig, consumer: Consumer) -> None:
     reach(phase, rig, consumer, for_ever=True)
     kill(rig, consumer)
     consume_the_rest(rig, consumer)
+    assert_all_done(FEW, rig, consumer, faults=1)
+
+
+def assert_survives_a_restart(phase: Phase, rig: Rig, consumer: Consumer) -> None:
+    rig.send(FEW)
+    reach(phase, rig, consumer, for_ever=False)
+    rig.stop()
+    consumer.wait_for(lambda: consumer.has_said("failed"))
+    rig.heal()
+    rig.start()
+    consumer.let_go()
+    consumer.wait_for(lambda: rig.left() == 0)
     assert_all_done(FEW, rig, consumer, faults=1)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkServerProcess
     from pathlib import Path
 
-KILLS = 35
+KILLS = 30
 PRODUCERS, CONSUMERS = 2, 3
 
 

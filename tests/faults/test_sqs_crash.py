@@ -15,9 +15,9 @@ from tests.faults.matrix import (
     FEW,
     ONE_GROUP,
     CrashMatrix,
+    HeldMatrix,
     OrderMatrix,
     Phase,
-    RenewalMatrix,
     ThreadMatrix,
     assert_all_done,
     assert_ends_cleanly,
@@ -144,7 +144,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[SqsBroker]:
         yield broker
 
 
-class TestStandardQueue(CrashMatrix, RenewalMatrix, ThreadMatrix):
+class TestStandardQueue(CrashMatrix, HeldMatrix, ThreadMatrix):
     @pytest.fixture
     def rig(self, broker: SqsBroker) -> SqsRig:
         return SqsRig(broker, "orders")

@@ -1,4 +1,4 @@
-"""A Service Bus queue, whose links and connections break in each way."""
+"""A Service Bus queue, with or without sessions, whose links break in each way."""
 
 from __future__ import annotations
 
@@ -32,10 +32,17 @@ ENDS = (Kind.COMPLETED, Kind.DEAD_LETTERED, Kind.ABANDONED, Kind.LOCK_EXPIRED)
 
 
 class ServiceBusService:
+    sessions = 0
+
     def __init__(self) -> None:
         self._broker = ServiceBusBroker()
         self._broker.start()
-        self._broker.create_queue(NAME, lock_duration=LOCK_SECONDS, max_delivery_count=100)
+        self._broker.create_queue(
+            NAME,
+            lock_duration=LOCK_SECONDS,
+            max_delivery_count=100,
+            requires_session=self.sessions > 0,
+        )
         self._queue = self._broker._hub.namespace.queue(NAME)
         self._totals: Counter[Kind] = Counter()
         self._read = self._struck = 0
@@ -43,7 +50,7 @@ class ServiceBusService:
         self._troubles = cycle(self._all_troubles())
 
     def url(self) -> str:
-        return f"servicebus:///{NAME}"
+        return f"servicebus:///{NAME}?sessions={str(self.sessions > 0).lower()}"
 
     def environment(self) -> dict[str, str]:
         return {"AZURE_SERVICE_BUS_CONNECTION_STRING": self._broker.connection_string}
@@ -51,7 +58,9 @@ class ServiceBusService:
     def fill(self, numbers: range) -> None:
         def send() -> None:
             for number in numbers:
-                self._queue.send(content(body_of(number), message_id=str(number)))
+                session = str(number % self.sessions) if self.sessions else None
+                body = body_of(number)
+                self._queue.send(content(body, message_id=str(number), session_id=session))
 
         self._broker._call(send)
 
@@ -111,3 +120,19 @@ class ServiceBusService:
         assert not fresh or fresh[0].number == self._read + 1, "it was not read often enough"
         self._read += len(fresh)
         self._totals.update(event.kind for event in fresh)
+
+
+class SessionsService(ServiceBusService):
+    sessions = 8
+
+    def _lose_locks(self) -> int:
+        lost = self._broker._call(self._lose_sessions)
+        self._struck += lost
+        return lost
+
+    def _lose_sessions(self) -> int:
+        held = [each for each in self._queue._sessions.values() if each.holder]
+        locked = sum(len(self._queue._locked_in(each)) for each in held)
+        for each in held:
+            self._queue.lose_session(str(each.id))
+        return locked
