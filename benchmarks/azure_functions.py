@@ -13,16 +13,16 @@ from benchmarks.paired import Figure, paired
 from queue_runtime import Batch, Message, queue_handler
 from queue_runtime.clouds import azure_settlement as settlement
 from queue_runtime.hosts.azure_functions import FunctionsHost, Source
-from queue_runtime.hosts.azure_functions.binding import decode
+from queue_runtime.hosts.azure_functions.batch_binding import decode
 from queue_runtime.hosts.azure_functions.settling import Settled
 from queue_runtime.outcome import ACK
-from tests.azure_functions.encoding import Sent, whole
-from tests.azure_functions.settlement_service import SettlementService
+from tests.hosts.azure_functions.encoding import Sent, whole
+from tests.hosts.azure_functions.settlement_service import SettlementService
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from queue_runtime.pipeline import Messages
+    from queue_runtime.middleware import Messages
 
 _MESSAGES = 100
 _SETTLEMENTS = 200

@@ -27,14 +27,14 @@ from botocore.compat import HTTPHeaders
 from benchmarks.paired import Figure, figure
 from queue_runtime import Idempotency, Message, queue_handler
 from queue_runtime.clouds.aws import dynamodb_client
-from queue_runtime.idempotency.dynamodb import DynamoDbStore
-from queue_runtime.idempotency.memory import MemoryStore
+from queue_runtime.idempotency.stores.dynamodb import DynamoDbStore
+from queue_runtime.idempotency.stores.memory import MemoryStore
 from queue_runtime.testing import sqs_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from queue_runtime.idempotency.base import IdempotencyStore
+    from queue_runtime.idempotency.store import IdempotencyStore
 
 BODY = json.dumps({"id": "order-1", "amount": "12.50"})
 RECORDS = 10

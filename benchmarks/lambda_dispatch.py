@@ -22,7 +22,7 @@ from pydantic import BaseModel, Json
 from benchmarks.paired import Figure, paired, seconds_each
 from queue_runtime import Message, queue_handler
 from queue_runtime.testing import sqs_event
-from queue_runtime.transports.sqs_wire import LAMBDA_RECORD
+from queue_runtime.transports.sqs.wire import LAMBDA_RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

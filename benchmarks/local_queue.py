@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.paired import Figure, figure
 from queue_runtime.outcome import ACK
 from queue_runtime.transports.base import OutgoingMessage
-from queue_runtime.transports.local import LocalTransport
-from queue_runtime.transports.local_address import read_address
+from queue_runtime.transports.local.address import read_address
+from queue_runtime.transports.local.transport import LocalTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

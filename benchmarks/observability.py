@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import cold_start
 from benchmarks.lambda_dispatch import ATTRIBUTES, BODY
 from benchmarks.paired import Figure, figure
-from queue_runtime import Message, queue_handler, report
+from queue_runtime import Message, queue_handler
 from queue_runtime.config import load_settings
-from queue_runtime.exporters.emf import Emf
-from queue_runtime.hosts.aws_lambda import LambdaHost
+from queue_runtime.hosts.aws_lambda.host import LambdaHost
+from queue_runtime.observability import events
+from queue_runtime.observability.exporters.emf import Emf
 from queue_runtime.testing import sqs_event
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def figures() -> Iterator[Figure]:
 
 
 def _host(**settings: object) -> LambdaHost:
-    report.watching = False  # what an earlier host turned on
+    events.watching = False  # what an earlier host turned on
     return LambdaHost(no_op, settings=load_settings({}, environ={}, arguments=settings))
 
 
@@ -75,11 +76,11 @@ def _watched(host: LambdaHost, event: Any = EVENT) -> Callable[[], object]:
     """Run a host that is watched, in a process where the other one is not."""
 
     def run() -> None:
-        report.watching = True
+        events.watching = True
         try:
             host(event, None)
         finally:
-            report.watching = False
+            events.watching = False
 
     return run
 

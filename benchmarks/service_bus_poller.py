@@ -24,8 +24,8 @@ from queue_runtime.clouds.azure import ServiceBusConnection, service_bus_client
 from queue_runtime.config import Secret, load_settings
 from queue_runtime.hosts.poller import Poller
 from queue_runtime.transports.base import OutgoingMessage
-from queue_runtime.transports.service_bus_address import read_address
-from queue_runtime.transports.service_bus_transport import ServiceBusTransport
+from queue_runtime.transports.service_bus.address import read_address
+from queue_runtime.transports.service_bus.transport import ServiceBusTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,7 +23,7 @@ from queue_runtime.retry import Backoff
 
 if TYPE_CHECKING:
     from queue_runtime.hosts.azure_functions import register
-    from queue_runtime.middleware.idempotency_options import Idempotency
+    from queue_runtime.idempotency.options import Idempotency
 
 __all__ = [
     "AccessDeniedError",
@@ -60,7 +60,7 @@ def __getattr__(name: str) -> Any:
 
         return register
     if name == "Idempotency":
-        from queue_runtime.middleware.idempotency_options import Idempotency
+        from queue_runtime.idempotency.options import Idempotency
 
         return Idempotency
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

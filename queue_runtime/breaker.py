@@ -7,8 +7,8 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from queue_runtime import instruments
 from queue_runtime.errors import BodyDecodeError
+from queue_runtime.observability import metrics
 from queue_runtime.outcome import DeadLetter, Disposition
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Breaker:
         )
 
     def _say(self, state: int) -> None:
-        instruments.BREAKER_STATE.set(state, self.queue)
+        metrics.BREAKER_STATE.set(state, self.queue)
 
 
 def _says_healthy(outcome: Outcome) -> bool | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from queue_runtime.bodies import Decoder
     from queue_runtime.config import Settings
-    from queue_runtime.pipeline import CallMiddleware, DeliveryMiddleware
+    from queue_runtime.middleware import CallMiddleware, DeliveryMiddleware
     from queue_runtime.retry import Reaction
 
 Envelope = Literal["sns", "eventbridge"]

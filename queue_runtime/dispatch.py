@@ -14,9 +14,8 @@ from queue_runtime.outcome import Disposition, Outcome, unrun
 if TYPE_CHECKING:
     from asyncio import Task
 
-Messages: TypeAlias = Sequence[Message[Any]]
-Run: TypeAlias = Callable[[Message[Any]], Awaitable[Outcome]]
-RunBatch: TypeAlias = Callable[[Messages], Awaitable[Sequence[Outcome]]]
+    from queue_runtime.middleware import Messages, Run, RunBatch
+
 ResultT = TypeVar("ResultT")
 DeadLetterNow: TypeAlias = Callable[[Message[Any], Outcome], Awaitable[Outcome]]
 

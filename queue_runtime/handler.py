@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from queue_runtime.definition import BatchOrder, Envelope
-    from queue_runtime.hosts.aws_lambda import LambdaContext, LambdaHost, LambdaReply
-    from queue_runtime.idempotency.base import IdempotencyStore
-    from queue_runtime.middleware.idempotency_options import Idempotency
-    from queue_runtime.middleware.keys import Key
-    from queue_runtime.pipeline import CallMiddleware, DeliveryMiddleware
+    from queue_runtime.hosts.aws_lambda.host import LambdaContext, LambdaHost, LambdaReply
+    from queue_runtime.idempotency.keys import Key
+    from queue_runtime.idempotency.options import Idempotency
+    from queue_runtime.idempotency.store import IdempotencyStore
+    from queue_runtime.middleware import CallMiddleware, DeliveryMiddleware
     from queue_runtime.retry import Backoff, Reaction
 
 ArgumentT = TypeVar("ArgumentT")
@@ -69,7 +69,7 @@ class Handler(Generic[ArgumentT, ResultT]):
     def lambda_host(self) -> LambdaHost:
         """Make the Lambda host on first use, by the settings of that moment, and keep it."""
         if self._lambda_host is None:
-            from queue_runtime.hosts.aws_lambda import LambdaHost
+            from queue_runtime.hosts.aws_lambda.host import LambdaHost
 
             self._lambda_host = LambdaHost(self)
         return self._lambda_host
@@ -180,7 +180,7 @@ def queue_handler(
     }
     options = None
     if idempotency_key is not None or idempotency is not None:
-        from queue_runtime.middleware.idempotency_options import combined  # for those who ask
+        from queue_runtime.idempotency.options import combined  # for those who ask
 
         options = combined(idempotency_key, idempotency)
         settings |= options.settings()

@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from logging import getLogger
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from queue_runtime.definition import Shape
 from queue_runtime.message import Batch, Message
 from queue_runtime.outcome import ACK, Outcome, Signal, unrun
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+
     from queue_runtime.bodies import Decoder
     from queue_runtime.definition import Envelope, HandlerDefinition
+    from queue_runtime.middleware import DeliveryMiddleware, Messages, Process
     from queue_runtime.retry import RetryPolicy
 
 logger = getLogger(__name__)
 
 ResultT = TypeVar("ResultT")
-
-Messages: TypeAlias = Sequence[Message[Any]]
-Process: TypeAlias = Callable[[Messages], Coroutine[Any, Any, Sequence[Outcome]]]
-
-
-class DeliveryMiddleware(Protocol):
-    """What happens once for all messages that a host hands over together.
-
-    Give back one outcome for each message, in their order; messages need not be passed on.
-    A middleware that never suspends says `blocking = True`, so that no event loop is needed for it.
-    """
-
-    async def __call__(self, messages: Messages, call_next: Process, /) -> Sequence[Outcome]:
-        """Answer for all messages."""
-
-
-class CallMiddleware(Protocol):
-    """What happens once for each call of the handler: one message, or all of a batch handler's.
-
-    The same rules as for `DeliveryMiddleware`.
-    """
-
-    async def __call__(self, messages: Messages, call_next: Process, /) -> Sequence[Outcome]:
-        """Answer for the messages of one call."""
 
 
 class Decided:

@@ -26,7 +26,8 @@ CORE = (
     "bodies",
     "envelopes",
     "handler",
-    "instruments",
+    "middleware",
+    "observability/metrics",
     "breaker",
     "config/*",
 )

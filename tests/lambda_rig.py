@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from queue_runtime.config import load_settings
 from queue_runtime.hosts import aws_lambda
-from queue_runtime.hosts.aws_lambda import LambdaHost
+from queue_runtime.hosts.aws_lambda.host import LambdaHost
 from queue_runtime.testing import sqs_record
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from queue_runtime.config import Settings, load_settings
-from queue_runtime.transports.sqs import SqsTransport
-from queue_runtime.transports.sqs_address import read_address
+from queue_runtime.transports.sqs.address import read_address
+from queue_runtime.transports.sqs.transport import SqsTransport
 from tests.brokers.sqs.account import REGION
 
 if TYPE_CHECKING:
     import pytest
 
     from queue_runtime.message import Message
-    from queue_runtime.transports.sqs_queue import Clock
+    from queue_runtime.transports.sqs.queue import Clock
 
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",

@@ -4,8 +4,8 @@ from pydantic import BaseModel
 
 from queue_runtime import Idempotency, Message, queue_handler
 from queue_runtime.config import load_settings
-from queue_runtime.hosts.aws_lambda import LambdaHost
-from queue_runtime.idempotency.memory import MemoryStore
+from queue_runtime.hosts.aws_lambda.host import LambdaHost
+from queue_runtime.idempotency.stores.memory import MemoryStore
 from queue_runtime.testing import lambda_context, sqs_event
 
 store = MemoryStore()

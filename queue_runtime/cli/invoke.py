@@ -10,7 +10,7 @@ from queue_runtime.cli import fates, output
 from queue_runtime.cli.targets import find_handler
 from queue_runtime.config import load_settings
 from queue_runtime.errors import EventError
-from queue_runtime.hosts.aws_lambda import LambdaHost
+from queue_runtime.hosts.aws_lambda.host import LambdaHost
 from queue_runtime.testing.events import lambda_context
 
 if TYPE_CHECKING:

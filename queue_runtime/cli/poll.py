@@ -15,8 +15,8 @@ from queue_runtime.cli.progress import Progress
 from queue_runtime.cli.targets import find_handler
 from queue_runtime.config import load_settings
 from queue_runtime.errors import SettingsError
-from queue_runtime.exporters.logs import log_as_json, set_level
 from queue_runtime.hosts.poller import Until
+from queue_runtime.observability.exporters.logs import log_as_json, set_level
 from queue_runtime.transports import queue_url
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from queue_runtime.cli import output
 from queue_runtime.config import load_settings
 from queue_runtime.errors import SettingsError, TransportError
-from queue_runtime.middleware.sending import send_observed
+from queue_runtime.sending.observed_send import send_observed
 from queue_runtime.transports import open_transport
 from queue_runtime.transports.base import OutgoingMessage
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from queue_runtime.config import Settings
     from queue_runtime.definition import Handles
+    from queue_runtime.middleware import Messages
     from queue_runtime.outcome import Outcome
-    from queue_runtime.pipeline import Messages
 
 
 def deliver(

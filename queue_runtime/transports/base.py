@@ -73,17 +73,6 @@ class Depth(NamedTuple):
         return self.visible + self.in_flight + self.delayed
 
 
-class Place(NamedTuple):
-    """Where a queue is, as far as that is known by now and more than its name; for spans.
-
-    - `server`: the host that is asked. `topic`, `subscription`: where the queue is a subscription.
-    """
-
-    server: str | None = None
-    topic: str | None = None
-    subscription: str | None = None
-
-
 class Transport(Protocol):
     """One queue of one service.
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from queue_runtime import DeadLetter, Message, Retry, queue_handler
 from queue_runtime.config import Settings, load_settings
-from queue_runtime.middleware.sending import send_observed
+from queue_runtime.sending.observed_send import send_observed
 from queue_runtime.transports import open_transport
 from queue_runtime.transports.base import OutgoingMessage, Transport
 

@@ -19,9 +19,10 @@ import pytest
 
 from queue_runtime.cli import main
 from queue_runtime.cli.ending import _SAME_SECONDS
-from queue_runtime.transports import local_errors, local_store
+from queue_runtime.transports.local import database as local_store
+from queue_runtime.transports.local import errors as local_errors
 from tests.cli.shell import Shell, events, line_of, stopped
-from tests.unit.transports.test_local_bad_files import as_a_user_without_rights
+from tests.unit.transports.local.test_bad_files import as_a_user_without_rights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

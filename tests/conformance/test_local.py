@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 
 from queue_runtime.testing.conformance import Features, TransportConformance
-from queue_runtime.transports.local import LocalTransport
-from queue_runtime.transports.local_address import read_address
+from queue_runtime.transports.local.address import read_address
+from queue_runtime.transports.local.transport import LocalTransport
 from tests.conformance.features import LOCAL
 from tests.movable_clock import MovableClock
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from queue_runtime.transports.base import Transport
-    from queue_runtime.transports.local_address import LocalAddress
+    from queue_runtime.transports.local.address import LocalAddress
 
 
 class LocalConformance(TransportConformance):

@@ -12,9 +12,9 @@ from queue_runtime.clouds.azure import ServiceBusConnection
 from queue_runtime.config import Secret
 from queue_runtime.testing.conformance import TransportConformance
 from queue_runtime.testing.conformance.order import OrderTests
-from queue_runtime.transports.service_bus_address import DEAD_LETTER, read_address
-from queue_runtime.transports.service_bus_receiver import LockClock
-from queue_runtime.transports.service_bus_transport import ServiceBusTransport
+from queue_runtime.transports.service_bus.address import DEAD_LETTER, read_address
+from queue_runtime.transports.service_bus.receiver import LockClock
+from queue_runtime.transports.service_bus.transport import ServiceBusTransport
 from tests.brokers.service_bus.fixtures import certificate as certificate
 from tests.brokers.service_bus.fixtures import managed_service_bus as managed_service_bus
 from tests.brokers_tests.service_bus.bench import collect_leaks

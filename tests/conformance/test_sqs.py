@@ -12,8 +12,8 @@ from moto.core.utils import unix_time, unix_time_millis
 from moto.server import ThreadedMotoServer
 
 from queue_runtime.testing.conformance import TransportConformance
-from queue_runtime.transports.sqs import SqsTransport
-from queue_runtime.transports.sqs_address import read_address
+from queue_runtime.transports.sqs.address import read_address
+from queue_runtime.transports.sqs.transport import SqsTransport
 from tests.brokers.sqs import SqsBroker
 from tests.brokers.sqs.account import REGION
 from tests.conformance.features import SQS

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from queue_runtime.outcome import ACK, Disposition, Outcome
 from queue_runtime.transports.base import OutgoingMessage
-from queue_runtime.transports.local import LocalTransport
-from queue_runtime.transports.local_address import read_address
+from queue_runtime.transports.local.address import read_address
+from queue_runtime.transports.local.transport import LocalTransport
 
 LOCK_SECONDS = 0.8
 AGAIN = Outcome(Disposition.RETRY, delay=0)

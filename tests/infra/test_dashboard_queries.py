@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from queue_runtime.exporters.prometheus import exposition
-from queue_runtime.instruments import INSTRUMENTS, Counter, Gauge, Histogram
+from queue_runtime.observability.exporters.prometheus import exposition
+from queue_runtime.observability.metrics import INSTRUMENTS, Counter, Gauge, Histogram
 from scripts.dashboard_picture.panels import dashboard, filled_in
 from scripts.dashboard_picture.prometheus import Prometheus, wait_until
 

@@ -8,8 +8,8 @@ import yaml
 from moto import mock_aws
 
 from queue_runtime.clouds.aws import dynamodb_client
-from queue_runtime.idempotency.base import Claim
-from queue_runtime.idempotency.dynamodb import DynamoDbStore
+from queue_runtime.idempotency.store import Claim
+from queue_runtime.idempotency.stores.dynamodb import DynamoDbStore
 from tests.infra.template import ROOT, _Loader
 
 

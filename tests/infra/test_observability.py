@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from queue_runtime.instruments import INSTRUMENTS, Histogram
+from queue_runtime.observability.metrics import INSTRUMENTS, Histogram
 from tests.infra.template import ROOT, properties, resources
 
 if TYPE_CHECKING:

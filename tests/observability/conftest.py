@@ -12,8 +12,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from queue_runtime import report
-from queue_runtime.exporters import logs
+from queue_runtime.observability import events
+from queue_runtime.observability.exporters import logs
 from tests.observability.shown import Shown
 
 if TYPE_CHECKING:
@@ -48,11 +48,11 @@ def shown(spans: InMemorySpanExporter, capfd: pytest.CaptureFixture[str]) -> Sho
 
 @pytest.fixture(autouse=True)
 def off(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(report, "_said", set())
-    monkeypatch.setattr(report, "_watchers", [])
-    monkeypatch.setattr(report, "watching", False)
-    monkeypatch.setattr(report, "binding", False)
-    monkeypatch.setattr(report, "systems", {})
+    monkeypatch.setattr(events, "_said", set())
+    monkeypatch.setattr(events, "_watchers", [])
+    monkeypatch.setattr(events, "watching", False)
+    monkeypatch.setattr(events, "binding", False)
+    monkeypatch.setattr(events, "systems", {})
     root = logging.getLogger()
     before = root.handlers[:], root.level, [handler.formatter for handler in root.handlers]
     sdks = {sdk: sdk.level for sdk in map(logging.getLogger, logs.SDKS)}

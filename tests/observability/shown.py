@@ -7,11 +7,11 @@ import logging
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from queue_runtime.exporters.emf import Emf
-from queue_runtime.exporters.logs import SDKS, JsonFormatter
-from queue_runtime.exporters.prometheus import exposition
-from queue_runtime.instruments import INSTRUMENTS, Histogram
-from tests.hosts.test_lambda_secrets import SECRET
+from queue_runtime.observability.exporters.emf import Emf
+from queue_runtime.observability.exporters.logs import SDKS, JsonFormatter
+from queue_runtime.observability.exporters.prometheus import exposition
+from queue_runtime.observability.metrics import INSTRUMENTS, Histogram
+from tests.hosts.aws_lambda.test_secrets import SECRET
 
 if TYPE_CHECKING:
     import pytest

@@ -11,15 +11,15 @@ import pytest
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult
 from prometheus_client.parser import text_string_to_metric_families
 
-from queue_runtime import instruments, report
 from queue_runtime.errors import MissingExtraError, SettingsError
-from queue_runtime.exporters import choice
-from queue_runtime.exporters.emf import Emf
-from queue_runtime.exporters.otel_metrics import OtelMetrics
-from queue_runtime.exporters.prometheus import CONTENT_TYPE, exposition
-from queue_runtime.exporters.sending import Every, InTime
 from queue_runtime.hosts.poller.health import HealthServer
-from queue_runtime.instruments import Counter, Gauge, Histogram
+from queue_runtime.observability import events, metrics
+from queue_runtime.observability.exporters import choice
+from queue_runtime.observability.exporters.emf import Emf
+from queue_runtime.observability.exporters.otel_metrics import OtelMetrics
+from queue_runtime.observability.exporters.periodic import Every, InTime
+from queue_runtime.observability.exporters.prometheus import CONTENT_TYPE, exposition
+from queue_runtime.observability.metrics import Counter, Gauge, Histogram
 from tests.observability.otlp_receiver import OtlpReceiver, attributes
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def test_the_text_is_what_prometheus_reads() -> None:
 
 def test_every_instrument_is_there_even_before_it_is_used() -> None:
     types = [line.split()[2] for line in exposition().splitlines() if line.startswith("# TYPE")]
-    assert types == [instrument.name for instrument in instruments.INSTRUMENTS]
+    assert types == [instrument.name for instrument in metrics.INSTRUMENTS]
 
 
 def test_large_counts_are_exact() -> None:
@@ -110,11 +110,11 @@ def _points(receiver: OtlpReceiver, name: str, queue: str) -> list[Any]:
 
 
 def test_our_names_and_the_conventions_are_sent_from_one_count(receiver: OtlpReceiver) -> None:
-    report.systems["otlp-q"] = "aws_sqs"
-    instruments.MESSAGES_SENT.add(2, "otlp-q", "success")
-    instruments.MESSAGES_SENT.add(1, "otlp-q", "failure")
-    instruments.HANDLER_DURATION.record(0.3, "otlp-q")
-    instruments.IN_FLIGHT.set(4, "otlp-q")
+    events.systems["otlp-q"] = "aws_sqs"
+    metrics.MESSAGES_SENT.add(2, "otlp-q", "success")
+    metrics.MESSAGES_SENT.add(1, "otlp-q", "failure")
+    metrics.HANDLER_DURATION.record(0.3, "otlp-q")
+    metrics.IN_FLIGHT.set(4, "otlp-q")
     _pusher().push()
     ours = _points(receiver, "queue_messages_sent_total", "otlp-q")
     assert sorted(point.as_double or point.as_int for point in ours) == [1, 2]
@@ -123,7 +123,7 @@ def test_our_names_and_the_conventions_are_sent_from_one_count(receiver: OtlpRec
     assert attributes(theirs[0])["messaging.system"] == "aws_sqs"
     (took,) = _points(receiver, "messaging.process.duration", "otlp-q")
     assert (took.count, took.sum) == (1, 0.3)
-    assert list(took.explicit_bounds) == list(instruments.DURATION_BOUNDS)
+    assert list(took.explicit_bounds) == list(metrics.DURATION_BOUNDS)
     assert not took.HasField("min")
     (held,) = _points(receiver, "queue_messages_in_flight", "otlp-q")
     assert (held.as_double or held.as_int) == 4
@@ -133,8 +133,8 @@ def test_deltas_are_what_came_since(receiver: OtlpReceiver) -> None:
     pusher = _pusher(delta=True)
     for amount in (5, 2):
         receiver.metrics.clear()
-        instruments.MESSAGES_RECEIVED.add(amount, "delta-q")
-        instruments.HANDLER_DURATION.record_all([0.5] * amount, "delta-q")
+        metrics.MESSAGES_RECEIVED.add(amount, "delta-q")
+        metrics.HANDLER_DURATION.record_all([0.5] * amount, "delta-q")
         pusher.push()
         (point,) = _points(receiver, "queue_messages_received_total", "delta-q")
         assert (point.as_double or point.as_int) == amount
@@ -149,7 +149,7 @@ def test_deltas_are_what_came_since(receiver: OtlpReceiver) -> None:
 def test_azure_monitor_without_a_connection_string_is_an_operators_mistake(
     text: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from queue_runtime.exporters.azure_monitor import azure_monitor_metrics
+    from queue_runtime.observability.exporters.azure_monitor import azure_monitor_metrics
 
     monkeypatch.delenv("APPLICATIONINSIGHTS_CONNECTION_STRING", raising=False)
     if text:
@@ -177,10 +177,10 @@ def test_azure_monitor_takes_what_we_give_it(monkeypatch: pytest.MonkeyPatch) ->
     )
     monkeypatch.setenv("APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL", "true")
     monkeypatch.setattr(AzureMonitorMetricExporter, "_transmit", transmit)
-    from queue_runtime.exporters.azure_monitor import azure_monitor_metrics
+    from queue_runtime.observability.exporters.azure_monitor import azure_monitor_metrics
 
-    instruments.MESSAGES_RECEIVED.add(3, "azure-q")
-    instruments.HANDLER_DURATION.record_all([0.5, 1.5], "azure-q")
+    metrics.MESSAGES_RECEIVED.add(3, "azure-q")
+    metrics.HANDLER_DURATION.record_all([0.5, 1.5], "azure-q")
     azure_monitor_metrics().now(10)
     values = {
         (metric["name"], metric["value"])
@@ -206,15 +206,15 @@ def emf(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Emf, io.StringIO]]:
     out.seek(0)
     out.truncate()
     yield made, out
-    for instrument in instruments.INSTRUMENTS:
+    for instrument in metrics.INSTRUMENTS:
         if isinstance(instrument, Histogram):
             instrument.recent = None
 
 
 def test_emf_has_what_came_since_with_single_durations(emf: tuple[Emf, io.StringIO]) -> None:
     write, out = emf
-    instruments.MESSAGES_RECEIVED.add(3, "emf-q")
-    instruments.HANDLER_DURATION.record_all([0.25, 0.5], "emf-q")
+    metrics.MESSAGES_RECEIVED.add(3, "emf-q")
+    metrics.HANDLER_DURATION.record_all([0.25, 0.5], "emf-q")
     write()
     (line,) = [json.loads(text) for text in out.getvalue().splitlines()]
     assert line["queue"] == "emf-q"
@@ -233,8 +233,8 @@ def test_emf_has_what_came_since_with_single_durations(emf: tuple[Emf, io.String
 
 def test_dimensions_of_their_own_are_a_line_of_their_own(emf: tuple[Emf, io.StringIO]) -> None:
     write, out = emf
-    instruments.MESSAGES_RECEIVED.add(1, "emf-r")
-    instruments.ERRORS.add(1, "emf-r", "KeyError")
+    metrics.MESSAGES_RECEIVED.add(1, "emf-r")
+    metrics.ERRORS.add(1, "emf-r", "KeyError")
     write()
     lines = [json.loads(text) for text in out.getvalue().splitlines()]
     assert [line.get("error_type") for line in lines] == [None, "KeyError"]
@@ -250,7 +250,7 @@ def test_the_service_is_powertools_own(
     write()
     out.truncate(0)
     out.seek(0)
-    instruments.MESSAGES_RECEIVED.add(1, "emf-s")
+    metrics.MESSAGES_RECEIVED.add(1, "emf-s")
     write()
     line = json.loads(out.getvalue())
     assert line["service"] == "shop"
@@ -291,7 +291,7 @@ def test_prometheus_needs_nothing_started(monkeypatch: pytest.MonkeyPatch) -> No
 def test_an_exporter_is_started_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice, "_started", {})
     assert choice.start_metrics("emf") is choice.start_metrics("emf")
-    for instrument in instruments.INSTRUMENTS:
+    for instrument in metrics.INSTRUMENTS:
         if isinstance(instrument, Histogram):
             instrument.recent = None
 
@@ -360,9 +360,9 @@ def test_what_a_delta_exporter_did_not_take_is_in_the_next_push() -> None:
             return True
 
     exporter = Refusing()
-    metrics = OtelMetrics(exporter, delta=True)
+    pushed = OtelMetrics(exporter, delta=True)
     for _ in range(4):
-        instruments.DUPLICATES.add(10, "refused")
+        metrics.DUPLICATES.add(10, "refused")
         with suppress(OSError):
-            metrics.push()
+            pushed.push()
     assert exporter.taken == [30, 10]

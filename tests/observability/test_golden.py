@@ -17,7 +17,7 @@ import pytest
 from queue_runtime import Batch, DeadLetter, Message, Retry, queue_handler
 from queue_runtime.config import load_settings
 from queue_runtime.hosts.azure_functions.host import FunctionsHost, Source
-from queue_runtime.middleware.sending import send_observed
+from queue_runtime.sending.observed_send import send_observed
 from queue_runtime.transports import open_transport
 from queue_runtime.transports.base import OutgoingMessage
 from tests.brokers.service_bus import Kind

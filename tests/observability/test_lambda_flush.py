@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from queue_runtime import Retry, instruments, queue_handler
-from queue_runtime.exporters import choice, sending
-from queue_runtime.exporters.sending import InTime
+from queue_runtime import Retry, queue_handler
+from queue_runtime.observability import metrics
+from queue_runtime.observability.exporters import choice, periodic
+from queue_runtime.observability.exporters.periodic import InTime
 from tests.lambda_rig import Clock, Rig, fifo, records
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def send_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]
 
 def test_metrics_are_sent_before_the_reply(send_with: Any) -> None:
     counted: list[Any] = []
-    send_with(lambda: counted.append(instruments.MESSAGES_COMPLETED.values().get(("flushed",), 0)))
+    send_with(lambda: counted.append(metrics.MESSAGES_COMPLETED.values().get(("flushed",), 0)))
     Rig(take, metrics="otlp", flush_seconds=30.0)(*records("a", queue="flushed"))
     assert counted == [1]
 
@@ -121,26 +122,26 @@ def test_without_an_sdk_there_is_nothing_to_flush(monkeypatch: pytest.MonkeyPatc
     from opentelemetry import trace
 
     monkeypatch.setattr(trace, "get_tracer_provider", trace.NoOpTracerProvider)
-    monkeypatch.setattr(sending, "_force_flush", None)
-    sending.flush_spans(1.0)
+    monkeypatch.setattr(periodic, "_force_flush", None)
+    periodic.flush_spans(1.0)
 
 
 def test_sessions_and_times_are_counted() -> None:
-    instruments.HANDLER_DURATION.values()
+    metrics.HANDLER_DURATION.values()
     Rig(take, metrics="prometheus")(*fifo(("g", "a"), ("h", "busy"), ("g", "b")))
     queue = ("orders.fifo",)
     counts = {
         each.name: each.values().get(queue)
         for each in (
-            instruments.SESSIONS_ACCEPTED,
-            instruments.SESSIONS_COMPLETED,
-            instruments.SESSIONS_ABANDONED,
+            metrics.SESSIONS_ACCEPTED,
+            metrics.SESSIONS_COMPLETED,
+            metrics.SESSIONS_ABANDONED,
         )
     }
     assert all(counts.values())
-    assert sum(instruments.HANDLER_DURATION.values()[queue][0]) >= 3
-    assert sum(instruments.TIME_TO_DONE.values()[queue][0]) >= 2
-    assert sum(instruments.SESSION_DURATION.values()[queue][0]) >= 2
+    assert sum(metrics.HANDLER_DURATION.values()[queue][0]) >= 3
+    assert sum(metrics.TIME_TO_DONE.values()[queue][0]) >= 2
+    assert sum(metrics.SESSION_DURATION.values()[queue][0]) >= 2
 
 
 def test_the_breaker_tells_its_state() -> None:
@@ -152,7 +153,7 @@ def test_the_breaker_tells_its_state() -> None:
             raise ValueError
 
     rig = Rig(fails, clock=clock, breaker_failures=1, breaker_seconds=10, breaker_successes=1)
-    state = instruments.BREAKER_STATE.values
+    state = metrics.BREAKER_STATE.values
     rig(*records("x", queue="breaks"))
     assert state()[("breaks",)] == 2
     clock.advance(11)

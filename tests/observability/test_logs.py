@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from queue_runtime import Batch, Message, Retry, queue_handler, report
+from queue_runtime import Batch, Message, Retry, queue_handler
 from queue_runtime.config import load_settings
-from queue_runtime.exporters.logs import InfoSampler, JsonFormatter, log_as_json
 from queue_runtime.hosts.poller import Poller, Until
+from queue_runtime.observability import events
+from queue_runtime.observability.exporters.logs import InfoSampler, JsonFormatter, log_as_json
 from queue_runtime.outcome import ACK, Disposition, Outcome
 from queue_runtime.transports import open_transport
 from queue_runtime.transports.base import OutgoingMessage
@@ -65,7 +66,7 @@ def talks_of_all(batch: Batch[str]) -> None:
 
 
 def _of(line: dict[str, Any]) -> list[Any]:
-    return [line[name] for name in report.FIELDS]
+    return [line[name] for name in events.FIELDS]
 
 
 def test_a_line_inside_a_handler_says_which_message(lines: Lines) -> None:
@@ -83,7 +84,7 @@ def test_none_is_written_and_not_left_out(lines: Lines) -> None:
     Rig(talks)(*records("busy"))
     assert lines.about("queue_runtime")
     for line in lines.about("shop") + lines.about("queue_runtime")[1:]:
-        assert set(report.FIELDS) <= line.keys()
+        assert set(events.FIELDS) <= line.keys()
         assert line["session_id"] is None
 
 
@@ -132,7 +133,7 @@ def test_what_was_bound_ends_with_the_call(lines: Lines) -> None:
     log_as_json("INFO")
     Rig(talks)(*records("a"))
     own.info("later")
-    assert not set(report.FIELDS) & lines.about("shop")[-1].keys()
+    assert not set(events.FIELDS) & lines.about("shop")[-1].keys()
 
 
 def test_without_json_logs_nothing_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +166,7 @@ def test_a_setting_turns_it_on(lines: Lines) -> None:
 )
 def test_levels_are_the_guides(outcome: Outcome, level: str, lines: Lines) -> None:
     log_as_json("INFO")
-    report.settled("q", [Message.of("x")], [outcome])
+    events.settled("q", [Message.of("x")], [outcome])
     assert [line["level"] for line in lines.all()] == [level]
 
 

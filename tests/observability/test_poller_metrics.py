@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 from opentelemetry.trace import ProxyTracerProvider
 
-from queue_runtime import DeadLetter, Retry, instruments, queue_handler
+from queue_runtime import DeadLetter, Retry, queue_handler
 from queue_runtime.cli import poll as poll_command
 from queue_runtime.config import load_settings
 from queue_runtime.errors import AccessDeniedError
-from queue_runtime.exporters.logs import JsonFormatter, log_as_json
-from queue_runtime.exporters.prometheus import exposition
-from queue_runtime.hosts.poller import Until, observed
-from queue_runtime.hosts.poller.observed import Observed
+from queue_runtime.hosts.poller import Until, observation
+from queue_runtime.hosts.poller.observation import Observed
+from queue_runtime.observability import metrics
+from queue_runtime.observability.exporters.logs import JsonFormatter, log_as_json
+from queue_runtime.observability.exporters.prometheus import exposition
 from queue_runtime.transports.base import Depth, OutgoingMessage
-from tests.hosts.test_lambda_secrets import CASES, SECRET
+from tests.hosts.aws_lambda.test_secrets import CASES, SECRET
 from tests.observability.rig import poll
 
 
@@ -42,7 +43,7 @@ def test_everything_that_a_poller_does_is_counted() -> None:
     poll(take, *map(OutgoingMessage, bodies), queue="polled", metrics="prometheus")
     counted = {
         each.name: _count(each, "polled")
-        for each in instruments.INSTRUMENTS
+        for each in metrics.INSTRUMENTS
         if each.labels == ("queue",)
     }
     assert counted["queue_messages_received_total"] == 5
@@ -59,9 +60,9 @@ def test_everything_that_a_poller_does_is_counted() -> None:
 
 def test_without_metrics_no_times_are_taken() -> None:
     poll(take, OutgoingMessage("a"), queue="untimed")
-    assert _count(instruments.MESSAGES_COMPLETED, "untimed") == 1
-    assert _count(instruments.HANDLER_DURATION, "untimed") == 0
-    assert _count(instruments.TIME_TO_DONE, "untimed") == 0
+    assert _count(metrics.MESSAGES_COMPLETED, "untimed") == 1
+    assert _count(metrics.HANDLER_DURATION, "untimed") == 0
+    assert _count(metrics.TIME_TO_DONE, "untimed") == 0
 
 
 def test_a_group_is_a_session_until_it_is_idle_or_has_a_retry() -> None:
@@ -71,10 +72,10 @@ def test_a_group_is_a_session_until_it_is_idle_or_has_a_retry() -> None:
         OutgoingMessage("busy", group_id="retried"),
     ]
     poll(take, *sent, queue="grouped", options="&ordered", metrics="prometheus")
-    assert _count(instruments.SESSIONS_ACCEPTED, "grouped") == 3
-    assert _count(instruments.SESSIONS_COMPLETED, "grouped") == 2  # the retried one, at the end
-    assert _count(instruments.SESSIONS_ABANDONED, "grouped") == 1
-    assert _count(instruments.SESSION_DURATION, "grouped") == 3
+    assert _count(metrics.SESSIONS_ACCEPTED, "grouped") == 3
+    assert _count(metrics.SESSIONS_COMPLETED, "grouped") == 2  # the retried one, at the end
+    assert _count(metrics.SESSIONS_ABANDONED, "grouped") == 1
+    assert _count(metrics.SESSION_DURATION, "grouped") == 3
 
 
 class Queue:
@@ -96,7 +97,7 @@ class Queue:
 
 
 def test_the_depth_is_looked_at_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(observed, "_DEPTH_SECONDS", 0.001)
+    monkeypatch.setattr(observation, "_DEPTH_SECONDS", 0.001)
 
     async def run() -> None:
         queue: Any = Queue(
@@ -113,13 +114,11 @@ def test_the_depth_is_looked_at_again_and_again(monkeypatch: pytest.MonkeyPatch)
 
     asyncio.run(run())
     states = {
-        labels[1]: value
-        for labels, value in instruments.DEPTH.values().items()
-        if labels[0] == "deep"
+        labels[1]: value for labels, value in metrics.DEPTH.values().items() if labels[0] == "deep"
     }
     assert states == {"visible": 5, "in_flight": 2, "delayed": 1, "dead_lettered": 7}
-    assert _count(instruments.OLDEST_SECONDS, "deep") == 12.5
-    assert instruments.ERRORS.values()[("deep", "depth:AccessDeniedError")] == 1
+    assert _count(metrics.OLDEST_SECONDS, "deep") == 12.5
+    assert metrics.ERRORS.values()[("deep", "depth:AccessDeniedError")] == 1
 
 
 @pytest.mark.parametrize(("number", "case"), list(enumerate(CASES)))
@@ -193,8 +192,10 @@ def test_what_comes_to_nothing_is_said_at_the_start(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("queue_runtime.report._said", set())
-    monkeypatch.setattr("queue_runtime.middleware.tracing.get_tracer_provider", ProxyTracerProvider)
+    monkeypatch.setattr("queue_runtime.observability.events._said", set())
+    monkeypatch.setattr(
+        "queue_runtime.observability.tracing.get_tracer_provider", ProxyTracerProvider
+    )
     poll(take, queue="useless", **settings)
     assert [said in line for line in caplog.messages] == [True]
 

@@ -90,7 +90,7 @@ def test_their_decorators_go_around_the_entry_point(capsys: pytest.CaptureFixtur
 
 
 def test_a_powertools_line_is_json_of_its_own_even_after_ours() -> None:
-    from queue_runtime.exporters.logs import log_as_json
+    from queue_runtime.observability.exporters.logs import log_as_json
 
     out = io.StringIO()
     logger = Logger(service="d", stream=out)

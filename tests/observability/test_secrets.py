@@ -1,7 +1,7 @@
 """Everything is on, every error path is taken, and no output of any kind shows a body or a key.
 
 Here for Lambda, settings and log levels; test_secrets_polled.py has the pollers of the clouds, and
-tests/azure_functions/test_secrets.py the Functions host.
+tests/hosts/azure_functions/test_secrets.py the Functions host.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from queue_runtime.cli import poll as poll_command
 from queue_runtime.clouds.aws import QueueArn, queue_arn
 from queue_runtime.config import load_settings
 from queue_runtime.errors import QueueNotFoundError
-from queue_runtime.exporters.emf import Emf
-from queue_runtime.exporters.logs import SDKS, JsonFormatter, log_as_json, set_level
-from queue_runtime.exporters.prometheus import exposition
-from queue_runtime.instruments import INSTRUMENTS, Histogram
+from queue_runtime.observability.exporters.emf import Emf
+from queue_runtime.observability.exporters.logs import SDKS, JsonFormatter, log_as_json, set_level
+from queue_runtime.observability.exporters.prometheus import exposition
+from queue_runtime.observability.metrics import INSTRUMENTS, Histogram
 from queue_runtime.transports import open_transport
-from tests.hosts.test_lambda_secrets import CASES, SECRET
+from tests.hosts.aws_lambda.test_secrets import CASES, SECRET
 from tests.lambda_rig import Rig, Sqs, fifo, records, refused
 
 CREDENTIAL = "Endpoint=sb://ns/;SharedAccessKeyName=n;SharedAccessKey=SECRET-4111-1111"

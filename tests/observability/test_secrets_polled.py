@@ -13,10 +13,10 @@ from queue_runtime.hosts.poller import Poller, Until
 from queue_runtime.transports.base import OutgoingMessage
 from tests.brokers.service_bus import Condition, Error, Kind, Point
 from tests.brokers.sqs import Cut, Fail, FailEntries
+from tests.hosts.aws_lambda.test_secrets import CASES, SECRET, fails
+from tests.hosts.aws_lambda.test_secrets import attributes as reads_attributes
 from tests.hosts.poller.rig import settings_for, until_true
 from tests.hosts.poller.service_bus_rig import happened, opened, polled
-from tests.hosts.test_lambda_secrets import CASES, SECRET, fails
-from tests.hosts.test_lambda_secrets import attributes as reads_attributes
 from tests.observability.rig import poll_on, service_bus_broker, sqs_broker
 from tests.observability.shown import EVERYTHING_ON, TOLD, Shown, attributes
 from tests.sqs_rig import open_queue

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from queue_runtime import instruments
 from queue_runtime.config import load_settings
 from queue_runtime.errors import MessageTooLargeError, TransportError
-from queue_runtime.middleware.sending import send_observed
-from queue_runtime.middleware.trace_carriers import traceparent, xray_header
+from queue_runtime.observability import metrics
+from queue_runtime.observability.trace_context import traceparent, xray_header
+from queue_runtime.sending.observed_send import send_observed
 from queue_runtime.transports.base import OutgoingMessage, SendFailure
 from tests.observability.rig import PRODUCER
 
@@ -40,10 +40,10 @@ def _send(outlet: Any, *messages: OutgoingMessage, **settings: object) -> None:
 def test_sends_are_counted_by_status_and_timed() -> None:
     outlet = Outlet("sends", refuse=1)
     _send(outlet, *[OutgoingMessage("a")] * 3, tracing=None)
-    counts = instruments.MESSAGES_SENT.values()
+    counts = metrics.MESSAGES_SENT.values()
     assert counts[("sends", "success")] == 2
     assert counts[("sends", "failure")] == 1
-    assert sum(instruments.SEND_DURATION.values()[("sends",)][0]) == 1
+    assert sum(metrics.SEND_DURATION.values()[("sends",)][0]) == 1
 
 
 def test_a_send_that_fails_as_a_whole_is_counted_too(spans: Any) -> None:
@@ -51,7 +51,7 @@ def test_a_send_that_fails_as_a_whole_is_counted_too(spans: Any) -> None:
     outlet.broken = True
     with pytest.raises(TransportError):
         _send(outlet, *[OutgoingMessage("a")] * 2)
-    assert instruments.MESSAGES_SENT.values()[("fails", "failure")] == 2
+    assert metrics.MESSAGES_SENT.values()[("fails", "failure")] == 2
     (span,) = spans.get_finished_spans()
     assert span.attributes["error.type"] == "TransportError"
 

@@ -52,7 +52,7 @@ def test_a_queue_that_cannot_be_asked_is_named_and_the_others_are_shown(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from queue_runtime.errors import AccessDeniedError
-    from queue_runtime.transports.local import LocalTransport
+    from queue_runtime.transports.local.transport import LocalTransport
 
     _send("local://orders", 0)
     _send("local://closed", 0)

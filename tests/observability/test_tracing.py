@@ -8,19 +8,21 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind, StatusCode
 
-from queue_runtime import Batch, DeadLetter, Message, Retry, queue_handler, report
+from queue_runtime import Batch, DeadLetter, Message, Retry, queue_handler
 from queue_runtime.config import load_settings
-from queue_runtime.middleware.trace_carriers import (
+from queue_runtime.observability import events
+from queue_runtime.observability.span_attributes import SpanPlace
+from queue_runtime.observability.trace_context import (
     creation_contexts,
     traceparent,
     w3c_context,
     xray_context,
     xray_header,
 )
-from queue_runtime.middleware.tracing import Tracing
+from queue_runtime.observability.tracing import Tracing
 from queue_runtime.testing import sqs_event
-from queue_runtime.transports.base import OutgoingMessage, Place
-from queue_runtime.transports.sqs_wire import LAMBDA_RECORD
+from queue_runtime.transports.base import OutgoingMessage
+from queue_runtime.transports.sqs.wire import LAMBDA_RECORD
 from tests.lambda_rig import Rig, Sqs, fifo, records
 from tests.observability.rig import OTHER_PRODUCER, PRODUCER, XRAY, poll
 
@@ -216,7 +218,7 @@ def test_what_is_kept_of_held_messages_is_let_go(spans: Any) -> None:
     tracings: list[Tracing] = []
 
     async def keep(messages: Any, call_next: Any) -> Any:
-        tracings.extend(each for each in report._watchers if isinstance(each, Tracing))
+        tracings.extend(each for each in events._watchers if isinstance(each, Tracing))
         return await call_next(messages)
 
     handler = queue_handler(tracing="otel", call_middleware=[keep])(take.definition.function)
@@ -290,9 +292,9 @@ def test_attribute_names_are_the_operators_choice(names: str, spans: Any) -> Non
 
 
 def test_a_subscription_is_told_from_its_topic() -> None:
-    from queue_runtime.middleware.trace_names import Names
+    from queue_runtime.observability.span_attributes import Names
 
-    place = Place("shop.servicebus.windows.net", "news", "all")
+    place = SpanPlace("shop.servicebus.windows.net", "news", "all")
     found = Names("servicebus", "current", lambda: place).of_operation("process", "news/all")
     assert found["messaging.destination.name"] == "news"
     assert found["messaging.destination.subscription.name"] == "all"
@@ -300,7 +302,7 @@ def test_a_subscription_is_told_from_its_topic() -> None:
 
 
 def test_the_guides_name_of_service_bus_is_the_guides() -> None:
-    from queue_runtime.middleware.trace_names import Names
+    from queue_runtime.observability.span_attributes import Names
 
     assert Names("servicebus", "guide").of_operation("process", "q")["messaging.system"] == (
         "azure_service_bus"

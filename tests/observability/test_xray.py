@@ -10,7 +10,7 @@ import pytest
 
 from queue_runtime import Batch, Message, Retry, queue_handler
 from queue_runtime.errors import MissingExtraError
-from queue_runtime.middleware.xray import xray_spans
+from queue_runtime.observability.xray import xray_spans
 from tests.lambda_rig import Rig, records
 
 if TYPE_CHECKING:

@@ -16,15 +16,15 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 
 from queue_runtime import Idempotency, Message
 from queue_runtime.definition import HandlerDefinition
-from queue_runtime.idempotency.memory import MemoryStore
-from queue_runtime.idempotency.redis import RedisStore
-from queue_runtime.idempotency.sqlite import SqliteStore
-from queue_runtime.middleware.idempotency import ClaimMiddleware
+from queue_runtime.idempotency.middleware import ClaimMiddleware
+from queue_runtime.idempotency.stores.memory import MemoryStore
+from queue_runtime.idempotency.stores.redis import RedisStore
+from queue_runtime.idempotency.stores.sqlite import SqliteStore
 from queue_runtime.outcome import ACK, Disposition, Outcome
-from queue_runtime.pipeline import Decided, Messages
+from queue_runtime.pipeline import Decided
 from queue_runtime.retry import RetryPolicy
+from tests.idempotency.rig import Watched
 from tests.lambda_rig import Clock
-from tests.middleware.rig import Watched
 from tests.redis_server import redis_server
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from queue_runtime.idempotency.base import IdempotencyStore
+    from queue_runtime.idempotency.store import IdempotencyStore
+    from queue_runtime.middleware import Messages
 
 RETENTION = 100.0
 KEYS = ("a", "b")

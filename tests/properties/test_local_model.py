@@ -15,8 +15,8 @@ from queue_runtime.errors import LockLostError
 from queue_runtime.outcome import ACK, Outcome
 from queue_runtime.testing.conformance.rig import dead_letter, retry
 from queue_runtime.transports.base import OutgoingMessage
-from queue_runtime.transports.local import LocalTransport
-from queue_runtime.transports.local_address import read_address
+from queue_runtime.transports.local.address import read_address
+from queue_runtime.transports.local.transport import LocalTransport
 from tests.movable_clock import MovableClock
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from queue_runtime import DeadLetter, Message, Retry, TransportError, queue_hand
 from queue_runtime.hosts.poller import Poller, Until
 from queue_runtime.outcome import Disposition, Outcome
 from queue_runtime.transports.base import OutgoingMessage
-from queue_runtime.transports.local import LocalTransport
-from queue_runtime.transports.local_address import read_address
+from queue_runtime.transports.local.address import read_address
+from queue_runtime.transports.local.transport import LocalTransport
 from tests.hosts.poller.rig import settings_for
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from itertools import cycle
 from pathlib import Path
 
 from queue_runtime.transports.base import OutgoingMessage
-from queue_runtime.transports.local import LocalTransport
-from queue_runtime.transports.local_address import read_address
-from queue_runtime.transports.local_schema import FREE
+from queue_runtime.transports.local.address import read_address
+from queue_runtime.transports.local.schema import FREE
+from queue_runtime.transports.local.transport import LocalTransport
 from tests.soak.service import LOCK_SECONDS, body_of
 
 URL = "local://soak"

@@ -154,7 +154,7 @@ def assert_sound(soak: Soak) -> None:
     assert soak.service.dead() >= doomed  # a dead letter whose answer was lost is there twice
     assert stats.completed + stats.dead_lettered >= soak.sent - stats.lost
     assert soak.repeated() <= soak.costs
-    assert min(soak.progress) > 0
+    assert min(soak.progress) > 0, soak.progress
     assert soak.most_held <= IN_FLIGHT
     assert soak.most_messages <= IN_FLIGHT + MESSAGES_BESIDES
     warm, last = soak.sizes[len(soak.sizes) // 3], max(soak.sizes[-3:])

@@ -7,8 +7,9 @@ from pydantic import BaseModel, field_validator
 
 from queue_runtime.definition import HandlerDefinition, Shape
 from queue_runtime.message import Batch, Message
+from queue_runtime.middleware import Messages, Process
 from queue_runtime.outcome import ACK, DeadLetter, Discard, Disposition, Outcome, Retry
-from queue_runtime.pipeline import Messages, Pipeline, Process, run_blocking
+from queue_runtime.pipeline import Pipeline, run_blocking
 from queue_runtime.retry import Backoff, RetryPolicy
 from queue_runtime.testing import sns_notification
 

@@ -7,21 +7,21 @@ from math import inf
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from queue_runtime import report
 from queue_runtime.clouds.azure_settlement import SettlementClient
 from queue_runtime.config import load_settings
 from queue_runtime.definition import Shape
 from queue_runtime.dispatch import Deadline, Order, as_one, at_once, in_turn
 from queue_runtime.errors import InvocationFailedError
-from queue_runtime.hosts.azure_functions.copies import DelayedCopies
-from queue_runtime.hosts.azure_functions.renewal import LockRenewal, lock_seconds_left
+from queue_runtime.hosts.azure_functions.delayed_copies import DelayedCopies
+from queue_runtime.hosts.azure_functions.lock_renewal import LockRenewal, lock_seconds_left
 from queue_runtime.hosts.azure_functions.settling import Settled, Settling
 from queue_runtime.message import Message
+from queue_runtime.observability import events
+from queue_runtime.observability.span_attributes import SpanPlace
 from queue_runtime.outcome import Disposition
 from queue_runtime.pipeline import Pipeline, run_blocking
-from queue_runtime.transports.base import Place
-from queue_runtime.transports.service_bus_delivery import DELIVERY, LOCKED, Delivery
-from queue_runtime.transports.service_bus_wire import SINGLE, FunctionWire
+from queue_runtime.transports.service_bus.functions_wire import DELIVERY, LOCKED, Delivery
+from queue_runtime.transports.service_bus.wire import SINGLE, FunctionWire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from queue_runtime.clouds.azure_settlement import Settles
     from queue_runtime.config import Settings
     from queue_runtime.definition import Handles
-    from queue_runtime.hosts.azure_functions.copies import Sends
-    from queue_runtime.middleware.watch import Watch
+    from queue_runtime.hosts.azure_functions.delayed_copies import Sends
+    from queue_runtime.middleware import Messages, Process
+    from queue_runtime.observability.telemetry import Watch
     from queue_runtime.outcome import Outcome
-    from queue_runtime.pipeline import Messages, Process
 
 # The reserve never takes more than this part of an invocation, or nothing would ever start.
 _LARGEST_RESERVE: Final = 0.25
@@ -58,10 +58,10 @@ class Source(NamedTuple):
         return "/" not in self.name
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> SpanPlace | None:
         """What its spans tell beyond the name."""
         topic, slash, subscription = self.name.partition("/")
-        return Place(topic=topic, subscription=subscription) if slash else None
+        return SpanPlace(topic=topic, subscription=subscription) if slash else None
 
 
 class FunctionsHost:
@@ -145,8 +145,8 @@ class FunctionsHost:
         wire = self._wire(raws, many)
         queue = self.source.name
         messages: list[Message[Any]] = [Message(raw, wire, queue) for raw in raws]
-        report.received(queue, messages)
-        if self._watch is None and not report.watching:
+        events.received(queue, messages)
+        if self._watch is None and not events.watching:
             settled = await self._settled(messages, wire, started, many)
         else:
             watch = self._watch = self._watch or self._new_watch()
@@ -164,7 +164,7 @@ class FunctionsHost:
         queue = self.source.name
         groups = None
         if many and self.source.sessions:
-            groups = report.GroupsOfDelivery(queue, messages)
+            groups = events.GroupsOfDelivery(queue, messages)
         renewal = self._renewal(messages) if many and self._renews else None
         try:
             dispatch = self._dispatch(self._deadline(started))
@@ -180,13 +180,13 @@ class FunctionsHost:
             seconds = perf_counter() - settling
         else:  # the host completes it, so there is nothing to wait for
             settled = Settled(list(outcomes))
-        report.settled(queue, messages, settled.outcomes, seconds)
+        events.settled(queue, messages, settled.outcomes, seconds)
         if groups is not None:
             groups.ended(messages, settled.outcomes)
         return settled
 
     def _new_watch(self) -> Watch:
-        from queue_runtime.middleware.watch import watch_for
+        from queue_runtime.observability.telemetry import watch_for
 
         watch = watch_for(
             self.settings, self.definition, "servicebus", place=lambda: self.source.place
@@ -253,7 +253,7 @@ class FunctionsHost:
     def _warn_if_late(self, message: Message[Any]) -> None:
         left = lock_seconds_left(message)
         if left is not None and left < _LATE:
-            report.say_once(
+            events.say_once(
                 self.source.name,
                 "lock_nearly_over",
                 f"a batch was done {left:.1f} s before its locks end: what is later is delivered "
@@ -261,7 +261,7 @@ class FunctionsHost:
             )
 
     def _say_slid(self, field: str) -> None:
-        report.say_once(
+        events.say_once(
             self.source.name,
             f"slid_{field}",
             f"in a batch some messages have no {field}, and the host does not say which: it is "
@@ -270,7 +270,7 @@ class FunctionsHost:
 
     def _make_sender(self) -> Sends:
         from queue_runtime.clouds.azure import functions_connection, service_bus_client
-        from queue_runtime.transports.service_bus import ServiceBusSender
+        from queue_runtime.transports.service_bus.sender import ServiceBusSender
 
         connection = functions_connection(self.source.connection, os.environ)
         return ServiceBusSender(self.source.name, lambda: service_bus_client(connection))

@@ -9,21 +9,21 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from queue_runtime import instruments, report
 from queue_runtime.clouds import azure_settlement as settlement
 from queue_runtime.clouds.azure_settlement import SettlementMissingError
-from queue_runtime.copies import ERROR_TEXT_LENGTH
 from queue_runtime.errors import LockLostError
+from queue_runtime.observability import events, metrics
 from queue_runtime.outcome import ACK, Disposition, Outcome
+from queue_runtime.settlement.lineage import ERROR_TEXT_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from queue_runtime.clouds.azure_settlement import Call, Settles
     from queue_runtime.errors import TransportError
-    from queue_runtime.hosts.azure_functions.copies import DelayedCopies
+    from queue_runtime.hosts.azure_functions.delayed_copies import DelayedCopies
     from queue_runtime.message import Message
-    from queue_runtime.transports.service_bus_wire import ServiceBusWire
+    from queue_runtime.transports.service_bus.wire import ServiceBusWire
 
 _NAMED_IN_A_FAILURE: Final = 3
 
@@ -60,7 +60,7 @@ class Settling:
             outcome.settled = True
             return outcome
         if isinstance(error, SettlementMissingError):
-            report.say_once(
+            events.say_once(
                 self._queue,
                 "settlement_service",
                 f"messages to be dead-lettered are retried until the queue does it: {error}",
@@ -128,7 +128,7 @@ class Settling:
         error: TransportError,
     ) -> Settled:
         if isinstance(error, SettlementMissingError):
-            report.say_once(
+            events.say_once(
                 self._queue,
                 "settlement_service",
                 f"batches of sessions cannot be settled without it, so they all come back: {error}",
@@ -184,12 +184,12 @@ class Settling:
             return
         error = self._call([settlement.release_session(message.group_id)])[0]
         if error is not None:
-            report.logger.warning(
+            events.logger.warning(
                 "session %s of %s could not be released; it comes back when its lock ends: %s",
                 message.group_id,
                 self._queue,
                 error,
-                extra=report.fields(message, "abandon"),
+                extra=events.fields(message, "abandon"),
             )
 
     def _call_for(self, message: Message[Any], outcome: Outcome) -> Call:
@@ -210,10 +210,10 @@ class Settling:
             return []
         started = perf_counter()
         errors = self._service.call(calls)
-        instruments.COMPLETE_DURATION.record(perf_counter() - started, self._queue)
+        metrics.COMPLETE_DURATION.record(perf_counter() - started, self._queue)
         lost = sum(isinstance(error, LockLostError) for error in errors)
         if lost:
-            instruments.LOCKS_LOST.add(lost, self._queue)
+            metrics.LOCKS_LOST.add(lost, self._queue)
         return errors
 
     def _host_may_complete(
@@ -222,7 +222,7 @@ class Settling:
         missing = [error for error in errors if isinstance(error, SettlementMissingError)]
         if not missing or len(missing) != len(list(errors)):
             return False
-        report.say_once(
+        events.say_once(
             self._queue,
             "settlement_service",
             "one message that fails brings the whole batch back, and delivery counts go up for all "

@@ -11,8 +11,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime.errors import SettingsError
-from queue_runtime.exporters.prometheus import CONTENT_TYPE, exposition
-from queue_runtime.hosts.poller.vitals import State
+from queue_runtime.hosts.poller.liveness import State
+from queue_runtime.observability.exporters.prometheus import CONTENT_TYPE, exposition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,20 +8,20 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from queue_runtime import instruments, report
 from queue_runtime.breaker import Breaker
 from queue_runtime.config import load_settings
 from queue_runtime.dispatch import CANCEL_SECONDS
 from queue_runtime.errors import TransportError
-from queue_runtime.hosts.poller.deliveries import Deliveries
-from queue_runtime.hosts.poller.entry import Entry
-from queue_runtime.hosts.poller.lease import LeaseKeeper
-from queue_runtime.hosts.poller.observed import Observed
+from queue_runtime.hosts.poller.counts import PollStats
+from queue_runtime.hosts.poller.delivery_middleware import Deliveries
+from queue_runtime.hosts.poller.held_message import Entry
+from queue_runtime.hosts.poller.liveness import Vitals
+from queue_runtime.hosts.poller.lock_renewal import LeaseKeeper
+from queue_runtime.hosts.poller.observation import Observed
 from queue_runtime.hosts.poller.receiver import Receiver
-from queue_runtime.hosts.poller.running import Running
+from queue_runtime.hosts.poller.runner import Running
 from queue_runtime.hosts.poller.settler import Settler
-from queue_runtime.hosts.poller.stats import PollStats
-from queue_runtime.hosts.poller.vitals import Vitals
+from queue_runtime.observability import events, metrics
 from queue_runtime.outcome import Outcome, unrun
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Poller:
         self.definition = handler.definition.bound(self.settings)
         self.stats = PollStats()
         for sentence in (*self.settings.warnings, *self.settings.unusable_on("poll")):
-            report.logger.warning(sentence)
+            events.logger.warning(sentence)
         if transport.ordered:
             self.definition.refuse_order(transport.queue)
         self._transport = transport
@@ -181,7 +181,7 @@ class Poller:
         try:
             depth = await self._transport.depth()
         except TransportError as error:  # the next receive that comes back empty asks again
-            instruments.ERRORS.add(1, self._transport.queue, f"depth:{type(error).__name__}")
+            metrics.ERRORS.add(1, self._transport.queue, f"depth:{type(error).__name__}")
             return False
         return depth.total == 0 and not self._held
 
@@ -211,7 +211,7 @@ class Poller:
             if not entry.answered:  # its thread cannot be stopped, but ends with the process
                 entry.answered = True
                 name = self.definition.name
-                report.carefully(self.queue, report.still_running, entry.message, name)
+                events.carefully(self.queue, events.still_running, entry.message, name)
                 self._answered(entry, _NOT_STOPPED)
         await self._settle_rest(max(ends, monotonic()) + _SETTLE_SECONDS)
 
@@ -230,7 +230,7 @@ class Poller:
                 await self._deliveries.end()
                 await self._settler.drain()
         except TimeoutError:
-            report.logger.error(
+            events.logger.error(
                 "%d messages of %s could not be settled in time; they come back when their locks "
                 "end",
                 len(self._held),
@@ -304,7 +304,7 @@ class Poller:
         try:
             observe(message, outcome)
         except Exception as error:  # the rest of the request is settled too, and has to be counted
-            report.logger.error("whoever observes raised %s", type(error).__qualname__)
+            events.logger.error("whoever observes raised %s", type(error).__qualname__)
 
     def _count_held(self) -> None:
         self.stats.held = len(self._held)

@@ -8,13 +8,13 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from queue_runtime import instruments, report
 from queue_runtime.errors import (
     AccessDeniedError,
     MissingExtraError,
     QueueNotFoundError,
     QueueRuntimeError,
 )
+from queue_runtime.observability import events, metrics
 from queue_runtime.retry import Backoff
 
 if TYPE_CHECKING:
@@ -146,13 +146,13 @@ class Receiver:
             self._reserved -= limit
         self.last_answer = monotonic()
         took = self.last_answer - started
-        instruments.RECEIVE_DURATION.record(took, self._transport.queue)
+        metrics.RECEIVE_DURATION.record(took, self._transport.queue)
         self.ever_answered, self._closed = True, self._closed or self._once
         self._say_recovered()
         self._adapt(limit, len(messages))
         if messages:
             queue = self._transport.queue
-            report.carefully(queue, report.received, queue, messages, took)
+            events.carefully(queue, events.received, queue, messages, took)
         self._arrived(messages)
 
     def _adapt(self, limit: int, count: int) -> None:
@@ -164,7 +164,7 @@ class Receiver:
     def _failed(self, error: Exception) -> None:
         self._wanted = 1
         queue = self._transport.queue
-        instruments.ERRORS.add(1, queue, f"receive:{type(error).__name__}")
+        metrics.ERRORS.add(1, queue, f"receive:{type(error).__name__}")
         if self._closed:
             return
         closed_to_us = isinstance(error, QueueNotFoundError | AccessDeniedError | MissingExtraError)
@@ -177,7 +177,7 @@ class Receiver:
         self._errors_in_a_row += 1
         delay = _AFTER_ERROR.delay(self._errors_in_a_row + 1)
         self._pause(delay)
-        report.carefully(
+        events.carefully(
             queue,
             logger.warning,
             "receiving from %s failed (%s); the next try is in %.1f s",
@@ -190,7 +190,7 @@ class Receiver:
     def _say_recovered(self) -> None:
         if self._errors_in_a_row:
             queue = self._transport.queue
-            report.carefully(
+            events.carefully(
                 queue,
                 logger.warning,
                 "receiving from %s works again, after %d tries that failed",

@@ -6,8 +6,8 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from queue_runtime import instruments, report
 from queue_runtime.errors import LockLostError, TransportError
+from queue_runtime.observability import events, metrics
 from queue_runtime.outcome import Disposition, Outcome
 from queue_runtime.retry import Backoff
 from queue_runtime.transports.base import SettleFailure
@@ -15,7 +15,7 @@ from queue_runtime.transports.base import SettleFailure
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from queue_runtime.hosts.poller.entry import Entry
+    from queue_runtime.hosts.poller.held_message import Entry
     from queue_runtime.transports.base import Transport
 
 # How long an outcome may wait for company.
@@ -106,7 +106,7 @@ class Settler:
             started = monotonic()
             failures = await self._request(chunk)
             took = monotonic() - started
-            report.settle_request(self._transport.queue, took)
+            events.settle_request(self._transport.queue, took)
             failed = {id(failure.message): failure for failure in failures}
             done = [pair for pair in chunk if id(pair[0].message) not in failed]
             self._confirm(done, took)
@@ -118,9 +118,9 @@ class Settler:
 
     def _say_failed(self, count: int, error: TransportError, delay: float) -> None:
         queue = self._transport.queue
-        report.carefully(
+        events.carefully(
             queue,
-            report.logger.warning,
+            events.logger.warning,
             "%d messages of %s could not be settled (%s); the next try is in %.1f s",
             count,
             queue,
@@ -154,7 +154,7 @@ class Settler:
         messages = [entry.message for entry, _ in done]
         outcomes = [outcome for _, outcome in done]
         queue = self._transport.queue
-        report.carefully(queue, report.settled, queue, messages, outcomes, took)
+        events.carefully(queue, events.settled, queue, messages, outcomes, took)
         for entry, outcome in done:
             if outcome.disposition is Disposition.DEAD_LETTER:
                 outcome.settled = True
@@ -169,7 +169,7 @@ class Settler:
             if failure is None:
                 continue
             kind = type(failure.error).__name__
-            instruments.ERRORS.add(1, self._transport.queue, f"settle:{kind}")
+            metrics.ERRORS.add(1, self._transport.queue, f"settle:{kind}")
             if isinstance(failure.error, LockLostError) or entry.stale():
                 self._lost(entry, outcome)
             elif outcome.disposition is Disposition.DEAD_LETTER and not failure.is_put_aside:
@@ -179,7 +179,7 @@ class Settler:
         return again
 
     def _lost(self, entry: Entry, outcome: Outcome) -> None:
-        report.carefully(self._transport.queue, report.lock_lost, entry.message, outcome)
+        events.carefully(self._transport.queue, events.lock_lost, entry.message, outcome)
         entry.lost = True
         self._settled([(entry, outcome)])
 

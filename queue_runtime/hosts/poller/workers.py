@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
 
-    from queue_runtime.hosts.poller.backlog import Backlog
-    from queue_runtime.hosts.poller.entry import Entry
+    from queue_runtime.hosts.poller.held_message import Entry
+    from queue_runtime.hosts.poller.ready_queue import Backlog
     from queue_runtime.outcome import Outcome
 
 # Below this a woken thread costs more than the handler: one thread then works a whole batch off.

@@ -7,8 +7,8 @@ from __future__ import annotations
 import asyncio
 import json
 
-from queue_runtime.copies import ATTRIBUTE
 from queue_runtime.errors import TransportError
+from queue_runtime.settlement.lineage import ATTRIBUTE
 from queue_runtime.testing.conformance.rig import (
     DAY_SECONDS,
     PATIENCE_SECONDS,

@@ -10,8 +10,8 @@ from queue_runtime.clouds.azure import ServiceBusConnection
 from queue_runtime.config import Secret
 from queue_runtime.hosts.poller import Poller, PollStats
 from queue_runtime.transports.base import OutgoingMessage
-from queue_runtime.transports.service_bus_address import read_address
-from queue_runtime.transports.service_bus_transport import ServiceBusTransport
+from queue_runtime.transports.service_bus.address import read_address
+from queue_runtime.transports.service_bus.transport import ServiceBusTransport
 from tests.hosts.poller.rig import run_beside, settings_for
 
 if TYPE_CHECKING:

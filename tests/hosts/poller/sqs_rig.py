@@ -7,8 +7,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from queue_runtime.copies import ATTRIBUTE, read_facts
 from queue_runtime.hosts.poller import Poller, PollStats
+from queue_runtime.settlement.lineage import ATTRIBUTE, read_facts
 from tests.brokers.sqs.fixtures import sqs_client_for
 from tests.hosts.poller.rig import run_beside, settings_for
 from tests.sqs_rig import open_queue

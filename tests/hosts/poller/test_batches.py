@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from queue_runtime import Outcome
-    from queue_runtime.pipeline import Messages, Process
+    from queue_runtime.middleware import Messages, Process
 
 sizes: list[int] = []
 

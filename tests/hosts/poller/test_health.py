@@ -15,7 +15,7 @@ import pytest
 
 from queue_runtime import Retry, queue_handler
 from queue_runtime.errors import SettingsError, TransportError
-from queue_runtime.hosts.poller import Poller, receiver, vitals
+from queue_runtime.hosts.poller import Poller, liveness, receiver
 from queue_runtime.hosts.poller.health import HealthServer
 from queue_runtime.transports.base import Depth
 from tests.hosts.poller.rig import ScriptedQueue, messages, settings_for, until_true
@@ -105,7 +105,7 @@ def test_a_poller_is_ready_once_its_queue_has_answered() -> None:
     polling(queue, test)
 
     async def later(poller: Poller, server: HealthServer) -> None:
-        await until_true(lambda: poller.vitals.state() is vitals.State.READY)
+        await until_true(lambda: poller.vitals.state() is liveness.State.READY)
         assert await asked(server, "/health/ready") == (200, {"ready": True, "problems": {}})
 
     polling(Queue(*messages(1)), later)
@@ -128,7 +128,7 @@ def test_a_poller_that_has_not_started_is_not_ready_but_alive() -> None:
 
 def test_a_poller_that_stops_is_not_ready_but_alive() -> None:
     async def test(poller: Poller, server: HealthServer) -> None:
-        await until_true(lambda: poller.vitals.state() is vitals.State.READY)
+        await until_true(lambda: poller.vitals.state() is liveness.State.READY)
         poller.stop()
         status, answer = await asked(server, "/health/ready")
         assert (status, answer["problems"]) == (503, {"orders": "stopping"})
@@ -147,7 +147,7 @@ def test_a_poller_with_an_open_breaker_is_not_ready() -> None:
         poller = Poller(fails, Queue(*messages(2)), settings=settings)
         with served(poller) as server:
             running = asyncio.create_task(poller.run())
-            await until_true(lambda: poller.vitals.state() is vitals.State.BREAKER_OPEN)
+            await until_true(lambda: poller.vitals.state() is liveness.State.BREAKER_OPEN)
             status, answer = await asked(server, "/health/ready")
             assert (status, answer["problems"]["orders"]) == (503, "the circuit breaker is open")
             assert (await asked(server, "/health/live"))[0] == 200
@@ -159,9 +159,9 @@ def test_a_poller_with_an_open_breaker_is_not_ready() -> None:
 
 def test_a_receive_that_hangs_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(poller: Poller, server: HealthServer) -> None:
-        monkeypatch.setattr(vitals, "monotonic", lambda: monotonic() + 55)
+        monkeypatch.setattr(liveness, "monotonic", lambda: monotonic() + 55)
         await until_true(lambda: poller.vitals.stuck() is None)  # 25 s overdue
-        monkeypatch.setattr(vitals, "monotonic", lambda: monotonic() + 65)
+        monkeypatch.setattr(liveness, "monotonic", lambda: monotonic() + 65)
         await until_true(lambda: "overdue" in (poller.vitals.stuck() or ""))
         status, answer = await asked(server, "/health/live")
         assert status == 503
@@ -172,7 +172,7 @@ def test_a_receive_that_hangs_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def an_hour_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (vitals, receiver):
+    for module in (liveness, receiver):
         monkeypatch.setattr(module, "monotonic", lambda: monotonic() + 3_600)
 
 
@@ -212,7 +212,7 @@ def test_a_poller_that_is_full_is_alive(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_loop_that_does_not_turn_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(poller: Poller, server: HealthServer) -> None:
-        monkeypatch.setattr(vitals, "monotonic", lambda: monotonic() + 60)
+        monkeypatch.setattr(liveness, "monotonic", lambda: monotonic() + 60)
         status, answer = ask(server, "/health/live")  # from the loop itself, which so stands still
         assert (status, answer["problems"]) == (
             503,

@@ -14,8 +14,8 @@ from tests.hosts.poller.rig import ScriptedQueue, in_group, messages, polled
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from queue_runtime.middleware import Messages, Process
     from queue_runtime.outcome import Outcome
-    from queue_runtime.pipeline import Messages, Process
 
 tenant: ContextVar[str] = ContextVar("tenant", default="nobody")
 receive_of: ContextVar[str] = ContextVar("receive_of", default="none")

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from queue_runtime.hosts.poller import Poller
+    from queue_runtime.middleware import Messages, Process
     from queue_runtime.outcome import Outcome
-    from queue_runtime.pipeline import Messages, Process
     from queue_runtime.transports.base import SettleFailure, Settlement
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from queue_runtime import DeadLetter, Message, Retry, instruments, queue_handler, report
-from queue_runtime.copies import read_facts
+from queue_runtime import DeadLetter, Message, Retry, queue_handler
 from queue_runtime.errors import AccessDeniedError, QueueNotFoundError
+from queue_runtime.observability import events, metrics
+from queue_runtime.settlement.lineage import read_facts
 from tests.brokers.service_bus import (
     Condition,
     DropAfter,
@@ -44,7 +45,7 @@ BREAKS = {
 
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceBusBroker]:
-    monkeypatch.setattr(report, "_said", set())
+    monkeypatch.setattr(events, "_said", set())
     with ServiceBusBroker() as running:
         yield running
     collect_leaks()
@@ -442,7 +443,7 @@ def test_a_session_is_counted_from_its_accept_until_it_is_let_go(
         await until_true(lambda: _sessions("ABANDONED") == 1)
 
     def _sessions(what: str) -> float:
-        counter: instruments.Counter = getattr(instruments, f"SESSIONS_{what}")
+        counter: metrics.Counter = getattr(metrics, f"SESSIONS_{what}")
         return counter.values().get(("counted-sessions",), 0)
 
     sent = [*texts("good", group="a"), *texts("lost", group="b")]

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from queue_runtime import Backoff, Batch, DeadLetter, Message, Retry, queue_handler, report
-from queue_runtime.copies import ATTRIBUTE, read_facts
-from queue_runtime.transports.service_bus_receiver import LockClock
+from queue_runtime import Backoff, Batch, DeadLetter, Message, Retry, queue_handler
+from queue_runtime.observability import events
+from queue_runtime.settlement.lineage import ATTRIBUTE, read_facts
+from queue_runtime.transports.service_bus.receiver import LockClock
 from tests.brokers.service_bus import (
     Condition,
     Error,
@@ -49,7 +50,7 @@ EITHER = pytest.mark.parametrize("is_async", [True, False])
 
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceBusBroker]:
-    monkeypatch.setattr(report, "_said", set())
+    monkeypatch.setattr(events, "_said", set())
     with ServiceBusBroker() as running:
         running.create_queue("orders", lock_duration=LOCK)
         running.create_queue("carts", lock_duration=LOCK, requires_session=True)
@@ -67,7 +68,7 @@ class HalfOver(LockClock):
 
 @pytest.fixture
 def often_renewed(monkeypatch: pytest.MonkeyPatch) -> LockClock:
-    monkeypatch.setattr("queue_runtime.hosts.poller.lease._LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr("queue_runtime.hosts.poller.lock_renewal._LONGEST_PAUSE", 0.02)
     return HalfOver()
 
 

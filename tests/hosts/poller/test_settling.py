@@ -15,9 +15,9 @@ from queue_runtime import (
     Message,
     Retry,
     TransportError,
-    instruments,
     queue_handler,
 )
+from queue_runtime.observability import metrics
 from queue_runtime.outcome import Disposition
 from tests.hosts.poller.rig import ScriptedQueue, messages, polled
 
@@ -104,7 +104,7 @@ def test_a_dead_letter_that_cannot_be_made_is_a_retry() -> None:
 
 
 def test_a_lost_lock_is_counted_and_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
-    before = instruments.LOCKS_LOST.values().get(("orders",), 0)
+    before = metrics.LOCKS_LOST.values().get(("orders",), 0)
     queue = ScriptedQueue(*messages(2))
 
     def gone(message: Message[bytes], _outcome: Outcome) -> TransportError | None:
@@ -115,7 +115,7 @@ def test_a_lost_lock_is_counted_and_not_tried_again(caplog: pytest.LogCaptureFix
     with caplog.at_level(logging.WARNING, "queue_runtime"):
         stats = polled(take, queue)
     assert (stats.completed, stats.lost) == (1, 1)
-    assert instruments.LOCKS_LOST.values()[("orders",)] == before + 1
+    assert metrics.LOCKS_LOST.values()[("orders",)] == before + 1
     (line,) = [r for r in caplog.records if "its lock ended" in r.getMessage()]
     assert line.__dict__["message_id"] == "m0"
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from queue_runtime import DeadLetter, Message, Retry, instruments, queue_handler
+from queue_runtime import DeadLetter, Message, Retry, queue_handler
 from queue_runtime.errors import AccessDeniedError, QueueNotFoundError
 from queue_runtime.hosts.poller import Poller, PollStats, Until
+from queue_runtime.observability import metrics
 from queue_runtime.transports.base import OutgoingMessage
 from tests.brokers.sqs import Cut, Fail, FailEntries, Kind, SqsBroker, Throttle
 from tests.hosts.poller.rig import PATIENCE_SECONDS, settings_for, until_true
@@ -268,9 +269,9 @@ def test_a_server_that_restarts_is_found_again(broker: SqsBroker) -> None:
     async def run() -> None:
         async with polling(counting(runs), lock=2) as poller:
             await until_true(lambda: poller.stats.completed == 30)
-            errors = instruments.ERRORS.values()
+            errors = metrics.ERRORS.values()
             broker.stop()
-            await until_true(lambda: instruments.ERRORS.values() != errors)
+            await until_true(lambda: metrics.ERRORS.values() != errors)
             broker.start()
             fill_meanwhile(broker, 30)
             await until_settled(broker)

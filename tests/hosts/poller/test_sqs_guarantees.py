@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from queue_runtime import Backoff, Batch, DeadLetter, Message, Retry, queue_handler, report
+from queue_runtime import Backoff, Batch, DeadLetter, Message, Retry, queue_handler
+from queue_runtime.observability import events
 from queue_runtime.transports.base import OutgoingMessage
 from tests.brokers.sqs import Fail, FailEntries, Kind, SqsBroker, Throttle
 from tests.hosts.poller.rig import until_true
@@ -39,7 +40,7 @@ FIFO = pytest.mark.parametrize("suffix", ["", ".fifo"])
 
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[SqsBroker]:
-    monkeypatch.setattr(report, "_said", set())
+    monkeypatch.setattr(events, "_said", set())
     with SqsBroker() as broker:
         aws_environment(monkeypatch, broker.endpoint_url)
         yield broker
@@ -48,7 +49,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[SqsBroker]:
 @pytest.fixture
 def often_renewed(monkeypatch: pytest.MonkeyPatch) -> MovedClock:
     """Have every lock renewed again and again: each looks two thirds over when it comes."""
-    monkeypatch.setattr("queue_runtime.hosts.poller.lease._LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr("queue_runtime.hosts.poller.lock_renewal._LONGEST_PAUSE", 0.02)
     return MovedClock(ahead=-LOCK * 2 / 3)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DAY = 86_400
 HANDLERS = """
 from queue_runtime import Idempotency, queue_handler
-from queue_runtime.idempotency.memory import MemoryStore
+from queue_runtime.idempotency.stores.memory import MemoryStore
 
 @queue_handler(queue="sqs://orders", idempotency=Idempotency(store=MemoryStore(), retention=86_400))
 def once(order: dict) -> None: ...

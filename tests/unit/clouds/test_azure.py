@@ -5,7 +5,7 @@ import pytest
 from queue_runtime.clouds.azure import ServiceBusConnection
 from queue_runtime.config import Secret
 from queue_runtime.hosts.azure_functions.host import Source
-from queue_runtime.transports.base import Place
+from queue_runtime.observability.span_attributes import SpanPlace
 
 KEY = "SharedAccessKeyName=app;SharedAccessKey=c2VjcmV0="
 
@@ -25,5 +25,5 @@ def test_the_host_is_told_without_the_key(connection: ServiceBusConnection, host
 
 
 def test_a_trigger_on_a_subscription_tells_its_topic() -> None:
-    assert Source("news/all", "SB").place == Place(topic="news", subscription="all")
+    assert Source("news/all", "SB").place == SpanPlace(topic="news", subscription="all")
     assert Source("orders", "SB").place is None

@@ -1,0 +1,103 @@
+"""Keeps the locks of held messages alive, from a thread that no handler can hold up."""
+
+from __future__ import annotations
+
+import asyncio
+from logging import getLogger
+from threading import Event, Thread
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from queue_runtime.errors import LockLostError
+from queue_runtime.observability import events, metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from queue_runtime.hosts.poller.held_message import Entry
+    from queue_runtime.transports.base import Transport
+
+logger = getLogger("queue_runtime")
+
+_LONGEST_PAUSE: Final = 1.0
+_SWEEPS_PER_LOCK: Final = 6
+
+
+class LeaseKeeper:
+    """Renews every held message, running or waiting, once half of its lock has passed.
+
+    A renewal that fails is tried again at the next sweep and never stops the worker. A lock that
+    ended all the same is told to `lost`, on this thread.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        held: Callable[[], Sequence[Entry]],
+        lost: Callable[[Entry], None],
+    ) -> None:
+        self._transport = transport
+        self._held = held
+        self._lost = lost
+        self._stop = Event()
+        self._thread = Thread(target=self._run, name="queue-runtime-lease", daemon=True)
+
+    def start(self) -> None:
+        """Begin to sweep."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop sweeping; a renewal under way is not waited for."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        pause = min(_LONGEST_PAUSE, self._transport.lock_seconds / _SWEEPS_PER_LOCK)
+        with asyncio.Runner() as runner:
+            while not self._stop.wait(pause):
+                try:
+                    runner.run(self.sweep())
+                except Exception as error:
+                    self._failed(type(error).__name__)
+
+    async def sweep(self) -> None:
+        """Look at every held message once: renew it, leave it, or report it lost."""
+        now, half = monotonic(), self._transport.lock_seconds / 2
+        due = []
+        for entry in self._held():
+            if entry.lost:
+                continue
+            if entry.stale():
+                self._lost(entry)
+            elif entry.message.locked_until - now <= half:
+                due.append(entry)
+        size = self._transport.batch_size
+        # At the same time: one request that is not answered must not cost the others their locks.
+        chunks = (due[start : start + size] for start in range(0, len(due), size))
+        await asyncio.gather(*(self._renew(chunk) for chunk in chunks))
+
+    async def _renew(self, entries: Sequence[Entry]) -> None:
+        by_message = {id(entry.message): entry for entry in entries}
+        limit = self._transport.lock_seconds / 3
+        try:
+            async with asyncio.timeout(limit):
+                failures = await self._transport.renew([entry.message for entry in entries])
+        except Exception as error:  # a transport's own bug is as good a reason to try again
+            self._failed(type(error).__name__)
+            return
+        for failure in failures:
+            if isinstance(failure.error, LockLostError):
+                self._lost(by_message[id(failure.message)])
+            else:
+                self._failed(type(failure.error).__name__)
+
+    def _failed(self, kind: str) -> None:
+        queue = self._transport.queue
+        metrics.ERRORS.add(1, queue, f"renew:{kind}")
+        events.carefully(
+            queue,
+            logger.warning,
+            "a lock of %s could not be renewed (%s); it is tried again",
+            queue,
+            kind,
+            extra={"queue_name": queue, "operation": "renew"},
+        )

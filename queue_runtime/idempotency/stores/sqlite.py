@@ -1,0 +1,144 @@
+"""Claims in an SQLite file: for several processes of one machine."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import contextmanager
+from threading import Lock
+from time import time
+from typing import TYPE_CHECKING, Final
+
+from queue_runtime.clouds.sqlite import use_write_ahead_log
+from queue_runtime.errors import SettingsError
+from queue_runtime.idempotency.store import FRESH, found
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from queue_runtime.idempotency.store import Claim, Clock, Found
+
+_BUSY_SECONDS: Final = 5.0
+_SWEPT_AT_ONCE: Final = 100
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS claims (
+    key TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    ends REAL NOT NULL,
+    done INTEGER NOT NULL,
+    payload TEXT NOT NULL
+) WITHOUT ROWID
+"""
+_INDEX: Final = "CREATE INDEX IF NOT EXISTS claims_by_end ON claims (ends)"
+# One statement a key decides and writes; what it did not change is somebody else's.
+_CLAIM: Final = """
+INSERT INTO claims (key, owner, ends, done, payload) VALUES (:key, :owner, :ends, 0, :payload)
+ON CONFLICT (key) DO UPDATE
+SET owner = excluded.owner, ends = excluded.ends, done = 0, payload = excluded.payload
+WHERE claims.ends <= :now OR claims.owner = excluded.owner
+"""
+_COMMIT: Final = """
+INSERT INTO claims (key, owner, ends, done, payload) VALUES (:key, :owner, :ends, 1, :payload)
+ON CONFLICT (key) DO UPDATE SET ends = excluded.ends, done = 1
+WHERE claims.owner = excluded.owner
+"""
+_EXTEND: Final = "UPDATE claims SET ends = ? WHERE key = ? AND owner = ? AND done = 0"
+_RELEASE: Final = "DELETE FROM claims WHERE key = ? AND owner = ? AND done = 0"
+_READ: Final = "SELECT ends, done, payload FROM claims WHERE key = ?"
+_SWEEP: Final = "DELETE FROM claims WHERE key IN (SELECT key FROM claims WHERE ends <= ? LIMIT ?)"
+
+
+class SqliteStore:
+    """One file, one write transaction for each call; other processes wait up to 5 s for it.
+
+    The file must be on a disk of the machine's own: SQLite's locks do not hold on network shares.
+
+    Raises:
+        SettingsError: the file cannot be opened.
+    """
+
+    def __init__(self, path: str, *, clock: Clock = time) -> None:
+        self._path = path
+        self._clock = clock
+        self._lock = Lock()
+        self._process = 0
+        self._connection: sqlite3.Connection | None = None
+        try:
+            with self._transaction() as database:
+                database.execute(_SCHEMA)
+                database.execute(_INDEX)
+        except sqlite3.Error as error:
+            raise SettingsError(
+                f"idempotency_store: the file {path} cannot be opened ({error}); name one whose "
+                "folder exists and may be written"
+            ) from None
+
+    def claim(self, claims: Sequence[Claim], owner: str, seconds: float) -> Sequence[Found]:
+        """Take what is free, in one transaction."""
+        with self._transaction() as database:
+            now = self._clock()
+            answers = []
+            for key, payload in claims:
+                row = {"key": key, "owner": owner, "payload": payload}
+                row_times = {"ends": now + seconds, "now": now}
+                taken = database.execute(_CLAIM, row | row_times).rowcount
+                answers.append(FRESH if taken else _read(database, key, now))
+            database.execute(_SWEEP, (now, _SWEPT_AT_ONCE))
+        return answers
+
+    def extend(self, claims: Sequence[Claim], owner: str, seconds: float) -> None:
+        """Move the ends of what is the owner's and unfinished."""
+        with self._transaction() as database:
+            ends = self._clock() + seconds
+            database.executemany(_EXTEND, [(ends, claim.key, owner) for claim in claims])
+
+    def commit(self, claims: Sequence[Claim], owner: str, retention: float) -> Sequence[bool]:
+        """Mark as done what is the owner's, or nobody's."""
+        with self._transaction() as database:
+            ends = self._clock() + retention
+            rows = [
+                {"key": key, "owner": owner, "payload": payload, "ends": ends}
+                for key, payload in claims
+            ]
+            return [database.execute(_COMMIT, row).rowcount > 0 for row in rows]
+
+    def release(self, claims: Sequence[Claim], owner: str) -> None:
+        """Remove what is the owner's and unfinished."""
+        with self._transaction() as database:
+            database.executemany(_RELEASE, [(claim.key, owner) for claim in claims])
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._connection is not None and self._process == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            database = self._connected()
+            # IMMEDIATE, because a transaction that reads first may find that it cannot write.
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield database
+            except BaseException:
+                database.rollback()
+                raise
+            database.commit()
+
+    def _connected(self) -> sqlite3.Connection:
+        # A connection must not be carried over a fork, nor closed there.
+        if self._connection is None or self._process != os.getpid():
+            self._connection = sqlite3.connect(
+                self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            use_write_ahead_log(self._connection, patience=_BUSY_SECONDS)
+            self._process = os.getpid()
+        return self._connection
+
+
+def _read(database: sqlite3.Connection, key: str, now: float) -> Found:
+    ends, done, payload = database.execute(_READ, (key,)).fetchone()
+    return found(done=bool(done), remaining=ends - now, payload=payload)

@@ -1,1 +1,0 @@
-"""What happens around deliveries and calls of a handler, each part loaded when it is asked for."""

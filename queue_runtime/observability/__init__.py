@@ -1,0 +1,1 @@
+"""Counts, log lines, spans and metrics of everything that happens to messages."""

@@ -1,0 +1,1 @@
+"""How a message is settled once its outcome is known: decided here, carried out elsewhere."""

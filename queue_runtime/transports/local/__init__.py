@@ -1,0 +1,1 @@
+"""The embedded queue: a SQLite file, or the memory of this process."""

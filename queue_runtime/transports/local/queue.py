@@ -1,0 +1,247 @@
+"""What a local queue does, blocking: each call one transaction, on the transport's own thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from queue_runtime.errors import LockLostError, TransportError
+from queue_runtime.message import Message
+from queue_runtime.outcome import Disposition, Outcome
+from queue_runtime.settlement.lineage import dead_letter_facts
+from queue_runtime.transports.base import SendFailure, SettleFailure
+from queue_runtime.transports.local.database import open_store
+from queue_runtime.transports.local.rows import Shelf
+from queue_runtime.transports.local.schema import DEAD_LETTERS, QUEUE
+from queue_runtime.transports.local.wire import GROUP, RECEIVES, ROW, SEQ, TOKEN, entry_of
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from queue_runtime.transports.base import Depth, OutgoingMessage, Settlement
+    from queue_runtime.transports.local.address import LocalAddress
+    from queue_runtime.transports.local.rows import Row
+
+MOST_AT_ONCE: Final = 100
+
+
+class Clock(Protocol):
+    """Both clocks of a queue; the module `time` is one."""
+
+    def time(self) -> float:
+        """Give the wall clock's time, which all processes of a queue share and its file holds."""
+
+    def monotonic(self) -> float:
+        """Give the time that `Message.locked_until` is in."""
+
+
+class LocalQueue:
+    """One queue, or its dead-letters, for one transport.
+
+    Raises:
+        TransportError: from every method; the file cannot be used, and nothing was changed.
+    """
+
+    def __init__(
+        self,
+        address: LocalAddress,
+        *,
+        lock_seconds: float,
+        handler: str,
+        error_text: bool,
+        clock: Clock,
+    ) -> None:
+        self.name = address.queue
+        self.lock_seconds = lock_seconds
+        self._address = address
+        self._handler, self._error_text = handler, error_text
+        self._clock = clock
+        self._store = open_store(address.name, address.path, ordered=address.ordered)
+        self.ordered = self._store.ordered
+        self.arrivals = self._store.arrivals
+        self._shelf = Shelf(DEAD_LETTERS if address.dead_letters else QUEUE, ordered=self.ordered)
+
+    def close(self) -> None:
+        """Close the file; what is locked stays locked."""
+        self._store.close()
+
+    def take(self, limit: int) -> list[Message[Any]]:
+        """Lock and give at most `limit` messages that are due, and at most 100."""
+        if limit < 1:
+            return []
+        if self._address.retention is not None:
+            self._put_expired_aside(self._address.retention)
+        if not self._has_due():
+            return []
+        while True:
+            rows, spent, locked_until = self._lock(min(limit, MOST_AT_ONCE))
+            if rows or not spent:
+                return [self._message(row, locked_until) for row in rows]
+
+    def give_back(self, messages: Sequence[Message[Any]]) -> None:
+        """Unlock what was received for nobody, as if it had not been received."""
+        with self._store.transaction() as db:
+            held = self._shelf.held(db, [each.receipt for each in messages], self._clock.time())
+            self._shelf.give_back(db, [seq for seq, _ in held], self._clock.time())
+            self._refresh(db, messages)
+        self.arrivals.announce()
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[SettleFailure]:
+        """Carry outcomes out where the lock still lives, and tell the others."""
+        facts = {
+            id(message): self._facts(message, outcome)
+            for message, outcome in settlements
+            if outcome.disposition is Disposition.DEAD_LETTER
+        }
+        with self._store.transaction() as db:
+            now = self._clock.time()
+            receipts = [message.receipt for message, _ in settlements]
+            held = self._shelf.held(db, receipts, now)
+            ours = [each for each in settlements if each[0].receipt in held]
+            self._ack(db, ours)
+            self._retry(db, ours, now)
+            if facts and not self._address.dead_letters:
+                self._put_aside(db, [(facts[id(m)], m.native) for m, _ in ours if id(m) in facts])
+            self._refresh(db, [message for message, _ in ours])
+        if self.ordered or any(o.disposition is not Disposition.ACK for _, o in ours):
+            self.arrivals.announce()
+        return self._failures(settlements, held)
+
+    def renew(self, messages: Sequence[Message[Any]]) -> list[SettleFailure]:
+        """Lock messages anew where their lock still lives, and tell the others."""
+        with self._store.transaction() as db:
+            # In this order, so that nobody believes in a lock after its end.
+            locked_until = self._clock.monotonic() + self.lock_seconds
+            now = self._clock.time()
+            held = self._shelf.held(db, [each.receipt for each in messages], now)
+            self._shelf.extend(db, [seq for seq, _ in held], now + self.lock_seconds)
+            self._refresh(db, messages)
+        for message in messages:
+            if message.receipt in held:
+                message.locked_until = locked_until
+        return [self._lost(message) for message in messages if message.receipt not in held]
+
+    def send(self, messages: Sequence[OutgoingMessage]) -> list[SendFailure]:
+        """Add what can be sent, and tell what cannot."""
+        entries, failures = [], []
+        for position, message in enumerate(messages):
+            try:
+                entries.append(entry_of(message, ordered=self.ordered))
+            except TransportError as error:
+                sentence = f"entry {position} was not sent to local queue {self.name}: {error}"
+                failures.append(SendFailure(position, TransportError(sentence)))
+        if entries:
+            with self._store.transaction() as db:
+                self._shelf.insert(db, entries, self._clock.time())
+            self.arrivals.announce()
+        return failures
+
+    def depth(self) -> Depth:
+        """Count what is in the queue now."""
+        with self._store.reading() as db:
+            return self._shelf.depth(db, self._clock.time())
+
+    def purge(self) -> int:
+        """Remove everything, locked or not, and tell how much it was."""
+        with self._store.transaction() as db:
+            return self._shelf.purge(db)
+
+    def _has_due(self) -> bool:
+        with self._store.reading() as db:
+            return self._shelf.has_due(db, self._clock.time())
+
+    def _lock(self, limit: int) -> tuple[list[Row], list[Row], float]:
+        with self._store.transaction() as db:
+            locked_until = self._clock.monotonic() + self.lock_seconds
+            now = self._clock.time()
+            rows, spent = self._shelf.take(
+                db, limit, now, now + self.lock_seconds, self._address.max_deliveries
+            )
+            if spent:
+                reason = (
+                    f"received {self._address.max_deliveries} times and never settled: it may end "
+                    "the process that runs it"
+                )
+                self._dispose(db, spent, reason)
+        return rows, spent, locked_until
+
+    def _put_expired_aside(self, retention: float) -> None:
+        reason = f"expired: it was not settled within {retention:g} s of its send"
+        while self._expired(retention, limit=1):
+            with self._store.transaction() as db:
+                self._dispose(db, self._expired(retention, limit=MOST_AT_ONCE), reason)
+
+    def _expired(self, retention: float, *, limit: int) -> list[Row]:
+        now = self._clock.time()
+        with self._store.reading() as db:
+            return self._shelf.expired(db, now - retention, now, limit)
+
+    def _dispose(self, db: sqlite3.Connection, rows: Sequence[Row], reason: str) -> None:
+        """Put aside what nobody may receive any more; from the dead-letters, remove it."""
+        if self._address.dead_letters:
+            self._shelf.delete(db, [row[SEQ] for row in rows])
+        else:
+            outcome = Outcome(Disposition.DEAD_LETTER, reason=reason)
+            self._put_aside(
+                db, [(self._facts(self._unreceived(row), outcome), row) for row in rows]
+            )
+        if self.ordered:
+            self._shelf.refresh(db, {row[GROUP] for row in rows})
+
+    def _refresh(self, db: sqlite3.Connection, messages: Sequence[Message[Any]]) -> None:
+        if self.ordered:
+            self._shelf.refresh(db, {message.group_id for message in messages})
+
+    def _ack(self, db: sqlite3.Connection, ours: Sequence[Settlement]) -> None:
+        acks = [m.receipt[0] for m, outcome in ours if outcome.disposition is Disposition.ACK]
+        self._shelf.delete(db, acks)
+
+    def _retry(self, db: sqlite3.Connection, ours: Sequence[Settlement], now: float) -> None:
+        # One without a delay is left to the end of its lock.
+        due = [
+            (now + outcome.delay, message.receipt[0])
+            for message, outcome in ours
+            if outcome.disposition is Disposition.RETRY and outcome.delay is not None
+        ]
+        self._shelf.retry(db, due)
+
+    def _put_aside(self, db: sqlite3.Connection, facts: Sequence[tuple[str, Row]]) -> None:
+        self._shelf.put_aside(db, facts, self._clock.time())
+
+    def _facts(self, message: Message[Any], outcome: Outcome) -> str:
+        # The first is the fullest, and there is always room for it here.
+        return next(
+            dead_letter_facts(message, outcome, handler=self._handler, error_text=self._error_text)
+        )
+
+    def _message(self, row: Row, locked_until: float) -> Message[Any]:
+        message: Message[Any] = Message(row, ROW, self.name)
+        message.locked_until = locked_until
+        message.receipt = row[SEQ], row[TOKEN]  # every message's is needed, so not lazily
+        return message
+
+    def _unreceived(self, row: Row) -> Message[Any]:
+        before = (*row[:RECEIVES], row[RECEIVES] - 1, *row[RECEIVES + 1 :])
+        return Message(before, ROW, self.name)
+
+    def _failures(
+        self, settlements: Sequence[Settlement], held: set[tuple[int, int]]
+    ) -> list[SettleFailure]:
+        failures = []
+        for message, outcome in settlements:
+            if message.receipt not in held:
+                failures.append(self._lost(message))
+            elif self._address.dead_letters and outcome.disposition is Disposition.DEAD_LETTER:
+                sentence = (
+                    f"message {message.id} of local queue {self.name} cannot be dead-lettered: it "
+                    "is in the dead-letter queue; it comes back when its lock ends"
+                )
+                failures.append(SettleFailure(message, TransportError(sentence)))
+        return failures
+
+    def _lost(self, message: Message[Any]) -> SettleFailure:
+        sentence = (
+            f"the lock of message {message.id} of local queue {self.name} has ended: it was or "
+            "will be delivered again; have longer locks (lock=) if this happens often"
+        )
+        return SettleFailure(message, LockLostError(sentence))

@@ -1,0 +1,1 @@
+"""Azure Service Bus: queues and subscriptions, with and without sessions."""

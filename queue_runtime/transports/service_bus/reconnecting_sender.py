@@ -1,0 +1,64 @@
+"""The sending half of a Service Bus connection, kept up on the loop that it belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from queue_runtime.transports.service_bus.errors import is_of_connection, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+ResultT = TypeVar("ResultT")
+Clients: TypeAlias = "Callable[[], Any]"
+
+
+class Outlet:
+    """The SDK's sender, made when it is first needed and again when it broke.
+
+    Args:
+        entity: the queue's or topic's name.
+        make_client: makes the SDK's asyncio client.
+        seconds: how long one request may take, connecting included.
+    """
+
+    def __init__(self, entity: str, make_client: Clients, *, seconds: float) -> None:
+        self.entity = entity
+        self._make_client = make_client
+        self._seconds = seconds
+        self._client: Any = None
+        self._sender: Any = None
+
+    async def attempt(self, work: Callable[[Any], Awaitable[ResultT]]) -> ResultT:
+        """Do something with the sender.
+
+        Raises:
+            TransportError: it cannot be done now.
+        """
+        kept = self._sender is not None
+        try:
+            try:
+                return await asyncio.wait_for(work(self._opened()), self._seconds)
+            except Exception as error:
+                await self.close()
+                # Service Bus ends a link that was idle for ten minutes, which shows here only.
+                if not kept or not is_of_connection(error):
+                    raise
+                return await asyncio.wait_for(work(self._opened()), self._seconds)
+        except Exception as error:
+            raise translated(error, self.entity, sending=True) from None
+
+    async def close(self) -> None:
+        """Let go of the connection; a later attempt makes another."""
+        client, self._client, self._sender = self._client, None, None
+        if client is not None:
+            with suppress(Exception):  # it is given up, and mostly because it does not work
+                await asyncio.wait_for(client.close(), self._seconds)
+
+    def _opened(self) -> Any:
+        if self._sender is None:
+            self._client = self._make_client()
+            self._sender = self._client.get_queue_sender(self.entity)
+        return self._sender

@@ -1,0 +1,124 @@
+"""Puts outgoing messages into as few sends as Service Bus allows, each failure by its position."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import uuid4
+
+from queue_runtime.errors import MessageTooLargeError, TransportError
+from queue_runtime.transports.base import SendFailure
+from queue_runtime.transports.service_bus.errors import translated
+from queue_runtime.transports.service_bus.sender import service_bus_message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from queue_runtime.transports.base import OutgoingMessage
+    from queue_runtime.transports.service_bus.reconnecting_sender import Outlet
+
+Lot: TypeAlias = "list[tuple[int, Any]]"
+
+
+async def send_in_batches(
+    outlet: Outlet, messages: Sequence[OutgoingMessage], *, needs_group: bool, checked: bool = True
+) -> list[SendFailure]:
+    """Send messages; those of a group in their order, in batches of their own.
+
+    A batch of several sessions is refused by partitioned queues.
+
+    Args:
+        outlet: the connection.
+        messages: what to send.
+        needs_group: whether the queue requires sessions.
+        checked: refuse attributes that could not be read back; not for copies of what was received.
+    """
+    failures: list[SendFailure] = []
+    lots: dict[str | None, Lot] = {}
+    for position, message in enumerate(messages):
+        try:
+            native = _native(message, outlet.entity, needs_group=needs_group, checked=checked)
+        except TransportError as error:
+            failures.append(SendFailure(position, error))
+        else:
+            lots.setdefault(message.group_id, []).append((position, native))
+    for lot in lots.values():
+        failures += await _send_lot(outlet, lot)
+    return failures
+
+
+def _native(message: OutgoingMessage, entity: str, *, needs_group: bool, checked: bool) -> Any:
+    if needs_group and not message.group_id:
+        raise TransportError(f"{entity} requires sessions: send the message with a group_id")
+    if checked:
+        _check_attributes(message, entity)
+    try:
+        # An id that is the same at a repeated send, and in the dead-letter queue.
+        named = message._replace(deduplication_id=message.deduplication_id or str(uuid4()))
+        return service_bus_message(named)
+    except Exception as error:
+        raise translated(error, entity) from error
+
+
+def _check_attributes(message: OutgoingMessage, entity: str) -> None:
+    for name, value in message.attributes.items():
+        if not isinstance(value, str | int | float | bytes):
+            raise TransportError(
+                f"{entity}: attribute {name!r} is a {type(value).__name__}: attributes are str, "
+                "int, float or bytes"
+            )
+
+
+async def _send_lot(outlet: Outlet, lot: Lot) -> list[SendFailure]:
+    try:
+        batches, failures = await outlet.attempt(partial(_pack, lot, outlet.entity))
+    except TransportError as error:
+        return _all_failed((position for position, _ in lot), error)
+    for at, (batch, _) in enumerate(batches):
+        try:
+            await outlet.attempt(partial(_send, batch))
+        except TransportError as error:
+            # What follows in the group must not overtake what was not sent.
+            left = (position for _, positions in batches[at:] for position in positions)
+            return failures + _all_failed(left, error)
+    return failures
+
+
+async def _send(batch: Any, sender: Any) -> None:
+    await sender.send_messages(batch)
+
+
+async def _pack(
+    lot: Lot, entity: str, sender: Any
+) -> tuple[list[tuple[Any, list[int]]], list[SendFailure]]:
+    """Fill batches up to the size that the link allows."""
+    batches: list[tuple[Any, list[int]]] = []
+    failures: list[SendFailure] = []
+    for position, native in lot:
+        if batches and _fits(batches[-1][0], native):
+            batches[-1][1].append(position)
+            continue
+        batch = await sender.create_message_batch()
+        if _fits(batch, native):
+            batches.append((batch, [position]))
+        else:
+            most = batch.max_size_in_bytes
+            error = MessageTooLargeError(
+                f"{entity}: a message is larger than the {most} bytes allowed"
+            )
+            failures.append(SendFailure(position, error))
+    return batches, failures
+
+
+def _fits(batch: Any, native: Any) -> bool:
+    from azure.servicebus.exceptions import MessageSizeExceededError
+
+    try:
+        batch.add_message(native)
+    except MessageSizeExceededError:
+        return False
+    return True
+
+
+def _all_failed(positions: Iterable[int], error: TransportError) -> list[SendFailure]:
+    return [SendFailure(position, error) for position in positions]

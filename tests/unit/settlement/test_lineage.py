@@ -1,0 +1,114 @@
+import json
+from typing import Any
+
+import pytest
+
+from queue_runtime.message import Message
+from queue_runtime.outcome import Disposition, Outcome
+from queue_runtime.settlement.lineage import (
+    NOTHING_CARRIED,
+    dead_letter_facts,
+    delayed_retry_facts,
+    read_carried,
+    read_facts,
+)
+
+
+def _facts(error: BaseException | None, *, error_text: bool = True) -> list[dict[str, Any]]:
+    message = Message.of("SECRET BODY", id="m1", queue="orders", delivery_count=3)
+    outcome = Outcome(Disposition.DEAD_LETTER, reason="r" * 500, error=error)
+    return [
+        json.loads(text)
+        for text in dead_letter_facts(message, outcome, handler="h", error_text=error_text)
+    ]
+
+
+def _carried(text: str) -> tuple[str | None, int]:
+    carried = read_carried(text)
+    return carried.id, carried.attempts
+
+
+def test_a_dead_letter_tells_everything_first_and_then_ever_less() -> None:
+    full, no_text, short, least = _facts(ValueError("no account"))
+    assert full.pop("failed_at").endswith("+00:00")
+    assert full == {
+        "id": "m1",
+        "reason": "r" * 500,
+        "error_type": "ValueError",
+        "error": "no account",
+        "queue": "orders",
+        "handler": "h",
+        "deliveries": 3,
+    }
+    assert "error" not in no_text
+    assert no_text["error_type"] == "ValueError"
+    assert short == {"id": "m1", "reason": "r" * 200}
+    assert least == {"id": "m1"}
+
+
+def test_the_users_own_text_is_cut_and_can_be_left_out() -> None:
+    assert len(_facts(ValueError("x" * 5000))[0]["error"]) == 1024
+    assert "error" not in _facts(ValueError("x"), error_text=False)[0]
+    assert "error_type" not in _facts(None)[0]
+
+
+def test_an_exception_that_cannot_be_shown_keeps_no_message_back() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert _facts(Mute())[0]["error"] == ""
+
+
+def test_attempts_are_told_but_not_carried_into_a_redrive() -> None:
+    message = Message.of("", id="m1", delivery_count=3)
+    text = next(
+        dead_letter_facts(message, Outcome(Disposition.DEAD_LETTER), handler="h", error_text=True)
+    )
+    assert _carried(text) == ("m1", 0)
+
+
+def test_a_delayed_copy_carries_identity_and_attempts() -> None:
+    text = delayed_retry_facts(Message.of("", id="m1", delivery_count=3))
+    assert _carried(text) == ("m1", 3)
+
+
+def test_what_is_carried_can_be_any_text() -> None:
+    text = delayed_retry_facts(Message.of("", id="caf\u00e9 \u2028"))
+    assert text.isascii()
+    assert read_carried(text).id == "caf\u00e9 \u2028"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        b"\xff",
+        7,
+        "",
+        "not json",
+        "null",
+        "[]",
+        '"id"',
+        "{}",
+        '{"id": ""}',
+        '{"id": 7}',
+        '{"attempts": 3}',
+        "[" * 200_000,
+    ],
+)
+def test_a_damaged_attribute_says_nothing(text: Any) -> None:
+    assert read_carried(text) is NOTHING_CARRIED
+
+
+@pytest.mark.parametrize("attempts", ["-1", "true", '"3"', "1.5", "null", "Infinity"])
+def test_damaged_attempts_lose_the_attempts_only(attempts: str) -> None:
+    assert _carried(f'{{"id": "m1", "attempts": {attempts}}}') == ("m1", 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [('{"a": 1}', {"a": 1}), ("[]", {}), ("x", {}), (None, {}), ("[" * 200_000, {})],
+)
+def test_facts_are_read_back_where_there_are_any(text: Any, facts: dict[str, Any]) -> None:
+    assert read_facts(text) == facts
