@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.paired import Figure, figure
 from queue_runtime.outcome import ACK
+from queue_runtime.testing.conformance.rig import steps
 from queue_runtime.transports.base import OutgoingMessage
 from queue_runtime.transports.local.address import read_address
 from queue_runtime.transports.local.transport import LocalTransport
@@ -75,7 +76,7 @@ def transport(url: str) -> Callable[[Path, int], tuple[float, float]]:
         left = count
         while messages := await queue.receive(LOT, 0):
             left -= len(messages)
-            await queue.settle([(message, ACK) for message in messages])
+            await queue.settle(steps(queue, [(message, ACK) for message in messages]))
         consumed = time.perf_counter()
         if left or (await queue.depth()).total:
             raise AssertionError("messages are left or came twice")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from logging import getLogger
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from queue_runtime.errors import BodyDecodeError
 from queue_runtime.observability import metrics
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 logger = getLogger("queue_runtime")
 
 _CLOSED, _ON_TRIAL, _OPEN = 0, 1, 2
+
+
+class Admission(NamedTuple):
+    """How many messages may run: all, none for `wait` seconds, or one `on_trial`."""
+
+    allowed: int
+    wait: float = 0.0
+    on_trial: bool = False
 
 
 class Breaker:
@@ -76,19 +84,16 @@ class Breaker:
             clock=clock,
         )
 
-    def wait(self) -> float:
-        """Seconds until a message may be tried; 0 where one may now."""
+    def admit(self, count: int) -> Admission:
+        """Tell how many of `count` messages may run now, and how long the rest waits."""
         opened_at = self._opened_at
         if opened_at is None:
-            return 0.0
-        left = max(0.0, opened_at + self.seconds - self._clock())
-        if not left:
-            self._say(_ON_TRIAL)
-        return left
-
-    def on_trial(self) -> bool:
-        """Tell whether only one message at a time may be tried: it has been open and not closed."""
-        return self._opened_at is not None
+            return Admission(count)
+        wait = self._left(opened_at)
+        if wait:
+            return Admission(0, wait)
+        self._say(_ON_TRIAL)
+        return Admission(min(count, 1), on_trial=True)
 
     def record(self, outcome: Outcome) -> None:
         """Learn from a message that was tried. Safe from any thread."""
@@ -98,12 +103,15 @@ class Breaker:
         if healthy is None:
             return
         with self._lock:
-            if self.wait() > 0:
+            if self._opened_at is not None and self._left(self._opened_at):
                 return  # it had started before this opened, and was no trial
             if healthy:
                 self._succeeded()
             else:
                 self._failed()
+
+    def _left(self, opened_at: float) -> float:
+        return max(0.0, opened_at + self.seconds - self._clock())
 
     def _succeeded(self) -> None:
         if self._opened_at is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from queue_runtime.message import Message
 from queue_runtime.outcome import Disposition, Outcome, unrun
+from queue_runtime.settlement.groups import GroupRule
 
 if TYPE_CHECKING:
     from asyncio import Task
@@ -64,43 +65,35 @@ class Deadline:
 
 
 class Order:
-    """The rule of ordered queues: after a group's first retry nothing more of it is acknowledged.
+    """The rule of ordered queues, applied to one delivery.
 
     A dead-letter is settled before its group goes on; one that cannot be settled is a retry.
-    The rest of a stopped group comes back with the delay of the message that stopped it, since
-    a shorter one would put later messages before it.
     """
 
-    __slots__ = ("_dead_letter_now", "_stopped")
+    __slots__ = ("_dead_letter_now", "_rule")
 
     def __init__(self, dead_letter_now: DeadLetterNow) -> None:
         self._dead_letter_now = dead_letter_now
-        self._stopped: dict[str | None, Outcome] = {}
+        self._rule = GroupRule()
 
     def held(self, message: Message[Any]) -> Outcome | None:
         """Give the outcome of a message whose group has stopped, or None if it may run."""
-        return self._stopped.get(message.group_id) if self._stopped else None
+        return self._rule.held(message.group_id)
 
     async def settle(self, message: Message[Any], outcome: Outcome) -> Outcome:
         """Take a message's outcome into account before the next one of its group."""
         if outcome.disposition is Disposition.DEAD_LETTER:
             outcome = await self._dead_letter_now(message, outcome)
-        if outcome.disposition is Disposition.RETRY:
-            self._stop(message, outcome)
+        self._rule.learn(message.group_id, outcome)
         return outcome
 
     def cut_off(self, messages: Messages, outcomes: list[Outcome]) -> None:
         """Treat what the deadline interrupted, and what it kept from starting, like the rest."""
         for position, message in enumerate(messages):
             if outcomes[position] is INTERRUPTED:
-                self._stop(message, INTERRUPTED)
+                self._rule.learn(message.group_id, INTERRUPTED)
             elif outcomes[position] is NOT_STARTED:
                 outcomes[position] = self.held(message) or NOT_STARTED
-
-    def _stop(self, message: Message[Any], outcome: Outcome) -> None:
-        self._stopped[message.group_id] = unrun(
-            "an earlier message of its group was not done", delay=outcome.delay
-        )
 
 
 async def in_turn(

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from queue_runtime.definition import BatchOrder, Envelope
-    from queue_runtime.hosts.aws_lambda.host import LambdaContext, LambdaHost, LambdaReply
+    from queue_runtime.hosts.aws_lambda.event import LambdaReply
+    from queue_runtime.hosts.aws_lambda.host import LambdaContext, LambdaHost
     from queue_runtime.idempotency.keys import Key
     from queue_runtime.idempotency.options import Idempotency
     from queue_runtime.idempotency.store import IdempotencyStore

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, overload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from queue_runtime.outcome import Signal
+    from queue_runtime.outcome import Outcome, Signal
 
 BodyT = TypeVar("BodyT")
 # Of the `of` methods alone: with the class's own, pyright sees a message of an unknown body.
@@ -61,6 +61,26 @@ class Wire(Protocol):
     def receipt(self, raw: Any, /) -> Any:
         """Give what the service wants back when the message is settled."""
 
+    def dead_letter(self, raw: Any, /) -> DeadLetterRecord | None:
+        """Give what a dead-letter entry says of its failure; None where it is no such entry."""
+
+
+class DeadLetterRecord(NamedTuple):
+    """What is known of why a message was dead-lettered; None for what was not written down.
+
+    - `reason`: why. `error_type`, `error`: what the handler raised, and its text.
+    - `queue`, `handler`: where that was. `deliveries`: how often it had been delivered by then.
+    - `failed_at`: when, in ISO 8601.
+    """
+
+    reason: str | None = None
+    error_type: str | None = None
+    error: str | None = None
+    queue: str | None = None
+    handler: str | None = None
+    deliveries: int | None = None
+    failed_at: str | None = None
+
 
 class Message(Generic[BodyT]):
     """One delivery of a message: a view over `native`, each field read on first use and kept.
@@ -76,6 +96,10 @@ class Message(Generic[BodyT]):
     - `queue`: the queue's name. `receipt`: opaque, read only by the transport that gave it.
     - `locked_until`: on the monotonic clock, when a poller's lock or a Lambda invocation ends; else
       infinity.
+    - `dead_letter`: why it was dead-lettered, where it is received from a dead-letter queue; None
+      elsewhere, also once a redrive has brought it back to the queue where it failed.
+    - `decided`: the outcome of a message that must not reach the handler (poison, a duplicate);
+      None for all others. Set while it waits for its turn.
     - `native`: the service's own record, for what this class does not cover.
     """
 
@@ -85,6 +109,8 @@ class Message(Generic[BodyT]):
         "body",
         "broker_id",
         "correlation_id",
+        "dead_letter",
+        "decided",
         "delivery_count",
         "enqueued_at",
         "group_id",
@@ -108,6 +134,8 @@ class Message(Generic[BodyT]):
     queue: str
     receipt: Any
     locked_until: float
+    dead_letter: DeadLetterRecord | None
+    decided: Outcome | None
     native: Any
 
     def __init__(self, native: Any, wire: Wire, queue: str) -> None:
@@ -121,8 +149,12 @@ class Message(Generic[BodyT]):
         def __getattr__(self, name: str) -> Any:
             # Reached only while the slot is empty, so a field costs its decoding once, and one that
             # nobody reads costs nothing.
-            if name in _READ_FROM_WIRE:
-                value: Any = getattr(self._wire, name)(self.native)
+            if name == "dead_letter":
+                value: Any = _of_another_queue(self._wire.dead_letter(self.native), self.queue)
+            elif name in _READ_FROM_WIRE:
+                value = getattr(self._wire, name)(self.native)
+            elif name == "decided":
+                value = None
             elif name == "body":
                 payload = self.payload
                 value = payload.encode() if isinstance(payload, str) else payload
@@ -162,7 +194,13 @@ class Message(Generic[BodyT]):
         message.group_id, message.correlation_id = group_id, correlation_id
         message.delivery_count, message.enqueued_at = delivery_count, enqueued_at
         message.receipt, message.locked_until = None, inf
+        message.dead_letter = message.decided = None
         return message
+
+
+def _of_another_queue(record: DeadLetterRecord | None, queue: str) -> DeadLetterRecord | None:
+    # A broker's own redrive leaves our attribute on what it brings back to the queue.
+    return None if record is None or record.queue == queue else record
 
 
 class Batch(Sequence[Message[BodyT]]):

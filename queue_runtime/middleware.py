@@ -12,7 +12,7 @@ Messages: TypeAlias = Sequence[Message[Any]]
 Process: TypeAlias = Callable[[Messages], Coroutine[Any, Any, Sequence[Outcome]]]
 # How one message, or one batch, gets its outcome.
 Run: TypeAlias = Callable[[Message[Any]], Awaitable[Outcome]]
-RunBatch: TypeAlias = Callable[[Messages], Awaitable[Sequence[Outcome]]]
+RunBatch: TypeAlias = Callable[[Messages], Coroutine[Any, Any, Sequence[Outcome]]]
 
 
 class DeliveryMiddleware(Protocol):
@@ -34,3 +34,13 @@ class CallMiddleware(Protocol):
 
     async def __call__(self, messages: Messages, call_next: Process, /) -> Sequence[Outcome]:
         """Answer for the messages of one call."""
+
+
+class Around(Protocol):
+    """What surrounds every call of a handler and changes no outcome: spans, times, log fields."""
+
+    def one(self, run: Run, /) -> Run:
+        """Surround the call for one message."""
+
+    def batch(self, run: RunBatch, /) -> RunBatch:
+        """Surround the call for a batch."""

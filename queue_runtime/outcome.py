@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 
 class Signal(Exception):
@@ -60,9 +60,20 @@ class Outcome:
       progress). Unrun is not failed: it never counts as the last allowed delivery.
     - `may_run`: the handler could not be stopped, so it may be at work still.
     - `settled`: it has been carried out already, since its group could not go on before.
+
+    Never changed: hosts share the common ones. `replace` makes another.
     """
 
     __slots__ = ("asked", "delay", "disposition", "error", "may_run", "reason", "settled", "unrun")
+
+    disposition: Disposition
+    delay: float | None
+    reason: str
+    error: BaseException | None
+    unrun: bool
+    asked: bool
+    may_run: bool
+    settled: bool
 
     def __init__(
         self,
@@ -74,15 +85,29 @@ class Outcome:
         unrun: bool = False,
         asked: bool = False,
         may_run: bool = False,
+        settled: bool = False,
     ) -> None:
-        self.disposition = disposition
-        self.delay = delay
-        self.asked = asked
-        self.reason = reason
-        self.error = error
-        self.unrun = unrun
-        self.may_run = may_run
-        self.settled = False
+        put = object.__setattr__
+        put(self, "disposition", disposition)
+        put(self, "delay", delay)
+        put(self, "reason", reason)
+        put(self, "error", error)
+        put(self, "unrun", unrun)
+        put(self, "asked", asked)
+        put(self, "may_run", may_run)
+        put(self, "settled", settled)
+
+    if not TYPE_CHECKING:  # as a frozen dataclass, whose import costs a cold start 10 ms
+
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError(f"an Outcome does not change: use replace({name}=...)")
+
+        def __delattr__(self, name: str) -> None:
+            raise AttributeError(f"an Outcome does not change: {name} stays")
+
+    def replace(self, **changes: Any) -> Outcome:
+        """Make a copy with other values."""
+        return Outcome(**{name: getattr(self, name) for name in Outcome.__slots__} | changes)
 
     def __repr__(self) -> str:
         parts = [str(self.disposition)]
@@ -103,22 +128,23 @@ def unrun(reason: str, *, delay: float | None = None, may_run: bool = False) -> 
     return Outcome(Disposition.RETRY, delay=delay, reason=reason, unrun=True, may_run=may_run)
 
 
-def classify(signal: Signal) -> Outcome:
+def classify(signal: Signal, error: BaseException | None = None) -> Outcome:
     """Translate a handler's own word; `delay` stays None where the backoff has to fill it.
 
     A signal that is none of the three is a retry: only what is known to be done is acknowledged.
+    `error` is what was raised, where that is not the signal itself.
     """
+    error = signal if error is None else error
     if isinstance(signal, Discard):
-        return Outcome(Disposition.ACK, reason=signal.reason or "discarded", error=signal)
+        return Outcome(Disposition.ACK, reason=signal.reason or "discarded", error=error)
     if isinstance(signal, DeadLetter):
-        return Outcome(
-            Disposition.DEAD_LETTER, reason=signal.reason or "by the handler", error=signal
-        )
+        reason = signal.reason or "by the handler"
+        return Outcome(Disposition.DEAD_LETTER, reason=reason, error=error)
     delay = signal.after if isinstance(signal, Retry) else None
     return Outcome(
         Disposition.RETRY,
         delay=delay,
-        reason=signal.reason or "asked to",
-        error=signal,
+        reason=signal.reason or "the handler raised Retry",
+        error=error,
         asked=delay is not None,
     )

@@ -10,30 +10,23 @@ from queue_runtime.message import Batch, Message
 from queue_runtime.outcome import ACK, Outcome, Signal, unrun
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from queue_runtime.bodies import Decoder
     from queue_runtime.definition import Envelope, HandlerDefinition
-    from queue_runtime.middleware import DeliveryMiddleware, Messages, Process
+    from queue_runtime.middleware import (
+        Around,
+        DeliveryMiddleware,
+        Messages,
+        Process,
+        Run,
+        RunBatch,
+    )
     from queue_runtime.retry import RetryPolicy
 
 logger = getLogger(__name__)
 
 ResultT = TypeVar("ResultT")
-
-
-class Decided:
-    """Stands where a body would, for a message whose outcome is known before it is its turn.
-
-    It is passed on like all others, because on an ordered queue it has to be settled in its turn.
-    Only a pipeline that opens envelopes, or a definition that `decodes_first`, looks for it.
-    """
-
-    __slots__ = ("body", "outcome")
-
-    def __init__(self, outcome: Outcome, body: object = None) -> None:
-        self.outcome = outcome
-        self.body = body
 
 
 def _opener(envelope: Envelope | None) -> Callable[[Message[Any]], None] | None:
@@ -48,10 +41,13 @@ class Pipeline:
     """One handler's way from messages to outcomes: exactly one outcome for each, whatever breaks.
 
     `run` takes one message, and is there unless the handler takes a batch; `run_batch` takes many.
-    Poison makes no call. `blocking` tells that nothing in it suspends.
+    Poison makes no call. `blocking` tells that nothing in it suspends. `around` surrounds every
+    call, of one message or of a batch.
     """
 
-    def __init__(self, definition: HandlerDefinition, policy: RetryPolicy) -> None:
+    def __init__(
+        self, definition: HandlerDefinition, policy: RetryPolicy, *, around: Around | None = None
+    ) -> None:
         self.definition = definition
         self.policy = policy
         chain = (*definition.delivery_middleware, *definition.call_middleware)
@@ -60,7 +56,9 @@ class Pipeline:
         )
         self._unwrap = _opener(definition.envelope)
         self._early = self._unwrap is not None or definition.decodes_first
-        self.run: Callable[[Message[Any]], Awaitable[Outcome]] = self._build_run()
+        run, run_batch = self._build_run(), self._run_batch
+        self.run: Run = run if around is None else around.one(run)
+        self.run_batch: RunBatch = run_batch if around is None else around.batch(run_batch)
 
     def deliver(
         self, messages: Messages, dispatch: Process
@@ -75,7 +73,7 @@ class Pipeline:
         middleware = self.definition.delivery_middleware
         return _through(middleware, messages, dispatch) if middleware else dispatch(messages)
 
-    async def run_batch(self, messages: Messages) -> list[Outcome]:
+    async def _run_batch(self, messages: Messages) -> list[Outcome]:
         """Answer for many messages by one call of a batch handler, or by none if all are poison."""
         outcomes: dict[int, Outcome] = {}
         good: list[Message[Any]] = []
@@ -103,11 +101,11 @@ class Pipeline:
                 if decode is not None:
                     message.body = decode(message.payload)
             except Exception as error:  # whatever a producer wrote, only its own message may fail
-                message.body = Decided(self.policy.outcome(error, message))
+                message.decided = self.policy.outcome(error, message)
 
     def _decode(self, message: Message[Any]) -> Outcome | None:
-        if self._early and isinstance(message.body, Decided):
-            return message.body.outcome
+        if self._early and message.decided is not None:
+            return message.decided
         decode = self.definition.decode
         try:
             if decode is not None and not self.definition.decodes_first:
@@ -116,14 +114,14 @@ class Pipeline:
             return self.policy.outcome(error, message)
         return None
 
-    def _build_run(self) -> Callable[[Message[Any]], Awaitable[Outcome]]:
+    def _build_run(self) -> Run:
         middleware = self.definition.call_middleware
         if not middleware and not self._early:
             return self._call_one(self.definition.decode)
         call = self._call_one(None)
         if not middleware and self.definition.decodes_first:
             return lambda message: (
-                _known(message.body.outcome) if isinstance(message.body, Decided) else call(message)
+                call(message) if message.decided is None else _known(message.decided)
             )
 
         async def process(messages: Messages) -> Sequence[Outcome]:
@@ -137,7 +135,7 @@ class Pipeline:
 
         return run
 
-    def _call_one(self, decode: Decoder | None) -> Callable[[Message[Any]], Awaitable[Outcome]]:
+    def _call_one(self, decode: Decoder | None) -> Run:
         # Closures, not methods: this is the inner loop, and each attribute less is 3 % of it.
         function, failed = self.definition.function, self.policy.outcome
         takes_body = self.definition.shape is Shape.BODY

@@ -102,21 +102,20 @@ class RetryPolicy:
         reaction = error if isinstance(error, Signal) else self._reaction(error)
         backoff = reaction if isinstance(reaction, Backoff) else self.backoff
         signal = reaction if isinstance(reaction, Signal) else Retry(_summary(error))
-        outcome = classify(signal)
-        outcome.error = error
+        outcome = classify(signal, error)
         if outcome.disposition is Disposition.RETRY:
-            self._spend(outcome, message.delivery_count, backoff)
+            return self._spent(outcome, message.delivery_count, backoff)
         return outcome
 
-    def _spend(self, outcome: Outcome, delivery_count: int, backoff: Backoff) -> None:
+    def _spent(self, outcome: Outcome, delivery_count: int, backoff: Backoff) -> Outcome:
         if delivery_count >= self.max_deliveries:
-            outcome.disposition = Disposition.DEAD_LETTER
-            outcome.delay = None
-            outcome.reason = (
+            reason = (
                 f"failed on delivery {delivery_count} of {self.max_deliveries}: {outcome.reason}"
             )
-        elif outcome.delay is None:
-            outcome.delay = backoff.delay(delivery_count)
+            return outcome.replace(disposition=Disposition.DEAD_LETTER, delay=None, reason=reason)
+        if outcome.delay is None:
+            return outcome.replace(delay=backoff.delay(delivery_count))
+        return outcome
 
     def _reaction(self, error: BaseException) -> Signal | Backoff | None:
         if self.reactions:

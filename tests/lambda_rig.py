@@ -11,7 +11,7 @@ from unittest import mock
 from botocore.exceptions import ClientError
 
 from queue_runtime.config import load_settings
-from queue_runtime.hosts import aws_lambda
+from queue_runtime.hosts.aws_lambda import host as lambda_host
 from queue_runtime.hosts.aws_lambda.host import LambdaHost
 from queue_runtime.testing import sqs_record
 
@@ -67,7 +67,7 @@ def loop_in_test_time(clock: Clock) -> Iterator[None]:
     """Let the Lambda host run async handlers by the test's clock."""
     with (
         asyncio.Runner(loop_factory=lambda: LoopInTestTime(clock)) as runner,
-        mock.patch.object(aws_lambda, "_kept_runner", runner),
+        mock.patch.object(lambda_host, "_kept_runner", runner),
     ):
         yield
 

@@ -44,7 +44,7 @@ def sqs_settings(**values: object) -> Settings:
 def open_queue(name: str, *, clock: Clock = time, **values: object) -> SqsTransport:
     """Open a queue by name, or by whatever else may follow `sqs://`."""
     address = read_address(f"sqs://{name}")
-    return SqsTransport(address, sqs_settings(**values), handler="m.f", clock=clock)
+    return SqsTransport(address, sqs_settings(**values), clock=clock)
 
 
 async def received(queue: SqsTransport, count: int = 10) -> list[Message[Any]]:

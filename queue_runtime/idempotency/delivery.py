@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING
 
 from queue_runtime.outcome import Disposition, Outcome
-from queue_runtime.pipeline import Decided
 
 if TYPE_CHECKING:
     from queue_runtime.idempotency.store import Claim
@@ -57,8 +56,7 @@ class ClaimedDelivery:
 
     def decide(self, at: int, outcome: Outcome) -> None:
         """Let a message have its outcome, in its turn, without being run."""
-        message = self.messages[at]
-        message.body = Decided(outcome, message.body)
+        self.messages[at].decided = outcome
         self.decided.append(at)
 
     def add_duplicate(self, duplicate: Duplicate) -> None:
@@ -66,9 +64,7 @@ class ClaimedDelivery:
         self.duplicates.append(duplicate)
         self.decide(duplicate.at, duplicate.outcome)
 
-    def restore_bodies(self) -> None:
-        """Give back the bodies in whose place outcomes stood."""
+    def forget_decided(self) -> None:
+        """Take back what was decided, once every message has had its turn."""
         for at in self.decided:
-            message = self.messages[at]
-            if isinstance(message.body, Decided):
-                message.body = message.body.body
+            self.messages[at].decided = None

@@ -12,7 +12,6 @@ from queue_runtime.idempotency.keys import Keys, MissingKeyError
 from queue_runtime.idempotency.store import FRESH
 from queue_runtime.observability import events, metrics
 from queue_runtime.outcome import ACK, DeadLetter, Disposition, unrun
-from queue_runtime.pipeline import Decided
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,7 +84,7 @@ class ClaimMiddleware:
             outcomes = list(await call_next(messages))
         finally:
             self._let_go(delivery, holding)
-            delivery.restore_bodies()
+            delivery.forget_decided()
         if len(outcomes) != len(messages):
             return outcomes  # a middleware's mistake, which the pipeline answers for
         until = now + seconds if holding is None else holding.until
@@ -102,7 +101,7 @@ class ClaimMiddleware:
         claim_of, claims, positions = self._keys.claim, delivery.claims, delivery.positions
         firsts: dict[str, int] = {}
         for at, message in enumerate(messages):
-            if isinstance(message.body, Decided):
+            if message.decided is not None:
                 continue
             try:
                 claim = claim_of(message)
@@ -312,7 +311,7 @@ class ClaimMiddleware:
         return function(*arguments, **named)
 
     def _unreachable(self, delivery: ClaimedDelivery, error: Exception) -> Sequence[Outcome]:
-        delivery.restore_bodies()
+        delivery.forget_decided()
         kind = type(error).__qualname__
         queue = delivery.messages[0].queue
         events.logger.error(

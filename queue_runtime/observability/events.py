@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from queue_runtime.message import Message
     from queue_runtime.outcome import Outcome
+    from queue_runtime.settlement.plan import Step
 
 logger = getLogger("queue_runtime")
 
@@ -118,6 +119,13 @@ def sent(queue: str, count: int, failed: int, seconds: float) -> None:
             failed,
             extra={**extra, "message_count": count},
         )
+
+
+def noted(queue: str, steps: Sequence[Step]) -> None:
+    """Say what a queue cannot do as it was asked to."""
+    for step in steps:
+        if step.note:
+            say_once(queue, "delayed_retry", step.note)
 
 
 def settle_request(queue: str, seconds: float) -> None:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from queue_runtime.middleware import Messages, Run, RunBatch
     from queue_runtime.observability.span_attributes import SpanPlace
     from queue_runtime.outcome import Outcome
-    from queue_runtime.pipeline import Pipeline
 
 
 Took: TypeAlias = "Callable[[float], None]"
@@ -80,21 +79,15 @@ class Watch:
         if self._spans is not None:
             self._spans.serve(queue)
 
-    def around(self, pipeline: Pipeline, queue: str | None = None) -> None:
-        """Have a pipeline's calls observed from now on.
+    def around(self, queue: str | None = None) -> AroundCalls:
+        """Give what observes a pipeline's calls.
 
         Times are counted for `queue` at once; where it is None, at the end of each delivery, which
         is cheaper.
         """
-        took: Took = self._durations.append
-        if queue is not None:
-            name, record = queue, HANDLER_DURATION.record
-
-            def took(seconds: float) -> None:
-                record(seconds, name)
-
-        pipeline.run = _around_one(pipeline.run, self._spans, took)
-        pipeline.run_batch = _around_batch(pipeline.run_batch, self._spans, took)  # type: ignore[method-assign,assignment]
+        if queue is None:
+            return AroundCalls(self._spans, self._durations.append)
+        return AroundCalls(self._spans, lambda seconds: HANDLER_DURATION.record(seconds, queue))
 
     @contextmanager
     def delivery(
@@ -142,6 +135,21 @@ class Watch:
                 _careful(send, left)
             else:
                 events.say_once("telemetry", "flush", _NO_TIME)
+
+
+class AroundCalls:
+    """Surrounds calls with spans, times and log fields; see `Around`."""
+
+    def __init__(self, spans: Spans | None, took: Took) -> None:
+        self._spans, self._took = spans, took
+
+    def one(self, run: Run) -> Run:
+        """Observe the call for one message."""
+        return _around_one(run, self._spans, self._took)
+
+    def batch(self, run: RunBatch) -> RunBatch:
+        """Observe the call for a batch."""
+        return _around_batch(run, self._spans, self._took)
 
 
 _NO_TIME: Final = (

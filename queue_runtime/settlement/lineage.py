@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from queue_runtime.message import DeadLetterRecord
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -49,21 +51,40 @@ def read_carried(text: object) -> Carried:
     return Carried(identity, attempts if valid else 0)
 
 
-def dead_letter_facts(
-    message: Message[Any], outcome: Outcome, *, handler: str, error_text: bool
-) -> Iterator[str]:
-    """Give our attribute for a dead-letter entry: in full, then ever shorter, for want of room.
+class DeadLetterFacts:
+    """Our attribute for a dead-letter entry: in full, then ever shorter, for want of room.
 
     Attempts are told (`deliveries`) but not carried: who redrives a message means it to start anew.
     """
-    facts: dict[str, Any] = {"id": message.id, **_failure(outcome, error_text=error_text)}
-    facts |= {"queue": message.queue, "handler": handler, "deliveries": message.delivery_count}
-    facts["failed_at"] = _now()
-    yield _json(facts)
-    facts.pop("error", None)
-    yield _json(facts)
-    yield _json({"id": message.id, "reason": outcome.reason[:_SHORT_REASON_LENGTH]})
-    yield _json({"id": message.id})
+
+    __slots__ = ("_error_text", "_handler", "_message", "_outcome")
+
+    def __init__(
+        self, message: Message[Any], outcome: Outcome, *, handler: str, error_text: bool
+    ) -> None:
+        self._message, self._outcome = message, outcome
+        self._handler, self._error_text = handler, error_text
+
+    def __iter__(self) -> Iterator[str]:
+        """Give the texts, each shorter than the one before."""
+        message, outcome = self._message, self._outcome
+        facts: dict[str, Any] = {
+            "id": message.id,
+            **_failure(outcome, error_text=self._error_text),
+            "queue": message.queue,
+            "handler": self._handler,
+            "deliveries": message.delivery_count,
+            "failed_at": _now(),
+        }
+        yield _json(facts)
+        facts.pop("error", None)
+        yield _json(facts)
+        yield _json({"id": message.id, "reason": outcome.reason[:_SHORT_REASON_LENGTH]})
+        yield _json({"id": message.id})
+
+    def within(self, length: int) -> str:
+        """Give the fullest text of at most so many characters; empty where none is that short."""
+        return next((text for text in self if len(text) <= length), "")
 
 
 def delayed_retry_facts(message: Message[Any]) -> str:
@@ -71,12 +92,39 @@ def delayed_retry_facts(message: Message[Any]) -> str:
     return _json({"id": message.id, "attempts": message.delivery_count})
 
 
+def read_dead_letter(text: object, reason: object = None) -> DeadLetterRecord | None:
+    """Read what a dead-letter entry says of its failure.
+
+    Args:
+        text: our facts.
+        reason: what the queue service itself says, where it does.
+
+    Returns:
+        None where neither says anything, as of a message that was not dead-lettered.
+    """
+    facts = read_facts(text)
+    why = facts.get("reason")
+    if not isinstance(why, str):
+        why = reason if isinstance(reason, str) else None
+    if why is None:
+        return None
+    told = {name: facts.get(name) for name in ("error_type", "error", "queue", "handler")}
+    deliveries = facts.get("deliveries")
+    failed_at = facts.get("failed_at")
+    return DeadLetterRecord(
+        why,
+        **{name: value if isinstance(value, str) else None for name, value in told.items()},
+        deliveries=deliveries if isinstance(deliveries, int) else None,
+        failed_at=failed_at if isinstance(failed_at, str) else None,
+    )
+
+
 def read_facts(text: object) -> Mapping[str, Any]:
-    """Read everything that a dead-letter entry says of its failure; empty where nothing does."""
+    """Read our attribute as it is; empty where it says nothing."""
     from json import loads
 
     try:
-        facts = loads(text)  # type: ignore[arg-type]
+        facts = loads(text)  # type: ignore[arg-type]  # whatever is no text is caught below
     except (TypeError, ValueError, RecursionError):
         return {}
     return facts if isinstance(facts, dict) else {}

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from queue_runtime.settlement.failures import SettleFailure
+from queue_runtime.settlement.plan import Abilities, Action, Step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from queue_runtime.errors import TransportError
     from queue_runtime.message import Message
-    from queue_runtime.outcome import Outcome
 
-Settlement: TypeAlias = "tuple[Message[Any], Outcome]"
+# All that a transport is written with.
+__all__ = [
+    "Abilities",
+    "Action",
+    "Depth",
+    "OutgoingMessage",
+    "SendFailure",
+    "SettleFailure",
+    "Step",
+    "Transport",
+]
 
 
 class OutgoingMessage(NamedTuple):
@@ -32,17 +44,6 @@ class OutgoingMessage(NamedTuple):
     deduplication_id: str | None = None
     delay: float = 0.0
     native: Mapping[str, Any] = {}
-
-
-class SettleFailure(NamedTuple):
-    """A message whose settling or renewal did not take place, or may not have.
-
-    - `is_put_aside`: its dead-letter was made, and only the original is still there.
-    """
-
-    message: Message[Any]
-    error: TransportError
-    is_put_aside: bool = False
 
 
 class SendFailure(NamedTuple):
@@ -108,11 +109,16 @@ class Transport(Protocol):
         none when the wait is over.
         """
 
-    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[SettleFailure]:
-        """Carry outcomes out: acknowledge, give back (after `delay`), dead-letter with a reason.
+    @property
+    def abilities(self) -> Abilities:
+        """How this queue delays and dead-letters; steps are planned by it."""
+
+    async def settle(self, steps: Sequence[Step]) -> Sequence[SettleFailure]:
+        """Carry steps out, one for each message, and name those that failed.
 
         A message whose lock has ended gives a LockLostError. One that could not be dead-lettered
-        is still locked, and comes back when its lock ends unless it is settled otherwise.
+        is still locked, and comes back when its lock ends unless it is settled otherwise. A step
+        that is repeated after it failed makes no second copy or dead-letter.
         """
 
     async def renew(self, messages: Sequence[Message[Any]]) -> Sequence[SettleFailure]:

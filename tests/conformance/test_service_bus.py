@@ -64,9 +64,7 @@ class OnBroker(Rig):
         address = read_address(f"servicebus://broker/{path}?sessions={str(ordered).lower()}")
         connection = ServiceBusConnection(Secret(self.running.connection_string))
         clock = LockClock(lambda: datetime.fromtimestamp(self.running.clock.now(), UTC))
-        return ServiceBusTransport(
-            address, connection, handler="test", delayed_retries=True, clock=clock
-        )
+        return ServiceBusTransport(address, connection, delayed_retries=True, clock=clock)
 
 
 class TestQueue(OnBroker, TransportConformance):

@@ -54,7 +54,7 @@ class SqsConformance(TransportConformance):
     def open(self, name: str) -> Transport:
         address = read_address(f"sqs://{name}")
         settings = sqs_settings(visibility_seconds=100)
-        return SqsTransport(address, settings, handler="m.f", clock=self.clock)
+        return SqsTransport(address, settings, clock=self.clock)
 
 
 class TestBroker(SqsConformance):

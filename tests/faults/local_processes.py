@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from queue_runtime.outcome import ACK, Disposition, Outcome
+from queue_runtime.testing.conformance.rig import steps
 from queue_runtime.transports.base import OutgoingMessage
 from queue_runtime.transports.local.address import read_address
 from queue_runtime.transports.local.transport import LocalTransport
@@ -67,4 +68,4 @@ async def _consume(queue: LocalTransport, journal: Journal, consumer: int) -> No
             journal.write(f"{outcome.disposition} {body} - {consumer} 0 0")
             if outcome is AGAIN:
                 break  # what follows of its group may not be done before it
-        await queue.settle(settlements)
+        await queue.settle(steps(queue, settlements))

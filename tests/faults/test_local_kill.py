@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from queue_runtime.outcome import ACK
+from queue_runtime.testing.conformance.rig import steps
 from tests.faults.forked import context
 from tests.faults.local_processes import LOCK_SECONDS, consume, open_queue, produce
 
@@ -105,7 +106,7 @@ async def drained(url: str, folder: str) -> set[str]:
     while (await queue.depth()).total:
         messages = await queue.receive(100, LOCK_SECONDS)
         bodies |= {message.body.decode() for message in messages}
-        await queue.settle([(message, ACK) for message in messages])
+        await queue.settle(steps(queue, [(message, ACK) for message in messages]))
     await queue.aclose()
     return bodies
 

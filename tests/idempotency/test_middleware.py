@@ -195,7 +195,7 @@ def test_a_body_is_decoded_once() -> None:
         return decode(payload)
 
     shop.rig.host.definition.decode = counting
-    shop.rig.host.pipeline.definition.decode = counting
+    shop.rig.host.delivery.pipeline.definition.decode = counting
     shop(*records({"id": 1}, {"id": 2}))
     assert len(decoded) == 2
 
@@ -618,7 +618,7 @@ def test_threads_share_a_handler() -> None:
 
 
 def test_a_sync_handler_needs_no_event_loop() -> None:
-    assert Shop().rig.host.pipeline.blocking
+    assert Shop().rig.host.delivery.pipeline.blocking
 
 
 @queue_handler(queue="orders", max_deliveries=5, idempotency_key=lambda m: m.id)

@@ -139,7 +139,7 @@ def test_what_was_bound_ends_with_the_call(lines: Lines) -> None:
 def test_without_json_logs_nothing_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = Rig(talks)
     rig(*records("a"))
-    assert rig.host._watch is None
+    assert rig.host.delivery.watch is None
 
 
 def test_it_may_be_asked_for_after_the_handler_was_made(lines: Lines) -> None:

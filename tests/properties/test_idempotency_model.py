@@ -21,7 +21,6 @@ from queue_runtime.idempotency.stores.memory import MemoryStore
 from queue_runtime.idempotency.stores.redis import RedisStore
 from queue_runtime.idempotency.stores.sqlite import SqliteStore
 from queue_runtime.outcome import ACK, Disposition, Outcome
-from queue_runtime.pipeline import Decided
 from queue_runtime.retry import RetryPolicy
 from tests.idempotency.rig import Watched
 from tests.lambda_rig import Clock
@@ -85,15 +84,15 @@ class Delivery:
         self._work.close()
 
     async def _dispatch(self, messages: Messages) -> Sequence[Outcome]:
-        self.holds = {m.id for m in messages if not isinstance(m.body, Decided)}
+        self.holds = {m.id for m in messages if m.decided is None}
         await Pause()  # claimed, not yet at work
         outcomes = [self._run(message) for message in messages]
         await Pause()  # the work is done, its commit has not begun
         return outcomes
 
     def _run(self, message: Message[Any]) -> Outcome:
-        if isinstance(message.body, Decided):
-            return message.body.outcome
+        if message.decided is not None:
+            return message.decided
         if self.machine.clock() >= self.until or message.id in self.fails:
             return Outcome(Disposition.RETRY, delay=0.0)
         self.machine.side_effect(message.id, self)

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from queue_runtime.errors import LockLostError
 from queue_runtime.outcome import ACK, Outcome
-from queue_runtime.testing.conformance.rig import dead_letter, retry
+from queue_runtime.testing.conformance.rig import acknowledged, dead_letter, retry, steps
 from queue_runtime.transports.base import OutgoingMessage
 from queue_runtime.transports.local.address import read_address
 from queue_runtime.transports.local.transport import LocalTransport
@@ -137,7 +137,7 @@ class LocalQueueMachine(RuleBasedStateMachine):
         settlements = [
             (message, outcome) for (message, _, _), outcome in zip(chosen, outcomes, strict=True)
         ]
-        failures = self.run(self.transports[by].settle(settlements))
+        failures = self.run(self.transports[by].settle(steps(self.transports[by], settlements)))
         self.check_failures(failures, chosen, valid)
         for (_, entry, _), outcome, ours in zip(chosen, outcomes, valid, strict=True):
             if ours:
@@ -170,7 +170,9 @@ class LocalQueueMachine(RuleBasedStateMachine):
         before = len(self.deliveries)
         self.check_received(self.aside, messages, limit)
         taken = self.deliveries[before:]
-        assert self.run(transport.settle([(message, ACK) for message, _, _ in taken])) == []
+        assert (
+            self.run(transport.settle(acknowledged(transport, [each[0] for each in taken]))) == []
+        )
         del self.deliveries[before:]
         for _, entry, _ in taken:
             del self.aside.waiting[entry.number]
@@ -207,7 +209,8 @@ class LocalQueueMachine(RuleBasedStateMachine):
         while messages := self.run(self.transports[0].receive(100, 0)):
             for message in messages:
                 found.setdefault(message.group_id, []).append(int(message.body))
-            assert self.run(self.transports[0].settle([(m, ACK) for m in messages])) == []
+            done = acknowledged(self.transports[0], messages)
+            assert self.run(self.transports[0].settle(done)) == []
         if not self.queue.ordered:
             found = {key: sorted(numbers) for key, numbers in found.items()}
         assert found == expected

@@ -23,7 +23,7 @@ from tests.hosts.poller.rig import settings_for
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from queue_runtime.transports.base import SettleFailure, Settlement
+    from queue_runtime.transports.base import SettleFailure, Step
 
 LOCK = 60.0
 # What a message's first deliveries come to; after that it is good.
@@ -66,7 +66,7 @@ class Faulty(LocalTransport):
         self.batch_size = 5
         self.asked = self.jumps = 0
 
-    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[SettleFailure]:
+    async def settle(self, steps: Sequence[Step]) -> Sequence[SettleFailure]:
         self.asked += 1
         fault = self.faults.get(self.asked)
         if fault == "before":
@@ -74,7 +74,7 @@ class Faulty(LocalTransport):
         if fault == "jump":
             self.clock.ahead += LOCK + 1
             self.jumps += 1
-        failures = await super().settle(settlements)
+        failures = await super().settle(steps)
         if fault == "after":
             raise TransportError("cut off")
         return failures

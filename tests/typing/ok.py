@@ -17,7 +17,7 @@ from queue_runtime import (
     queue_handler,
 )
 from queue_runtime.handler import Handler
-from queue_runtime.hosts.aws_lambda.host import ItemFailure, LambdaReply
+from queue_runtime.hosts.aws_lambda.event import ItemFailure, LambdaReply
 from queue_runtime.middleware import Messages, Process
 from queue_runtime.testing import LambdaContextStub, adeliver, deliver, lambda_context, sqs_event
 

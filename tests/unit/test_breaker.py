@@ -31,7 +31,8 @@ class Bench:
             self.breaker.record(outcome)
 
     def state(self) -> tuple[float, bool]:
-        return self.breaker.wait(), self.breaker.on_trial()
+        admission = self.breaker.admit(10)
+        return admission.wait, admission.allowed < 10
 
 
 def opened() -> Bench:

@@ -19,8 +19,8 @@ from queue_runtime.outcome import (
     ("signal", "disposition", "delay", "reason"),
     [
         (Retry("busy", after=30), Disposition.RETRY, 30, "busy"),
-        (Retry(after=0), Disposition.RETRY, 0, "asked to"),
-        (Retry(), Disposition.RETRY, None, "asked to"),
+        (Retry(after=0), Disposition.RETRY, 0, "the handler raised Retry"),
+        (Retry(), Disposition.RETRY, None, "the handler raised Retry"),
         (DeadLetter("negative"), Disposition.DEAD_LETTER, None, "negative"),
         (DeadLetter(), Disposition.DEAD_LETTER, None, "by the handler"),
         (Discard("old"), Disposition.ACK, None, "old"),
@@ -46,7 +46,11 @@ def test_a_signal_whose_own_init_forgot_ours_still_works() -> None:
             self.who = who
 
     outcome = classify(Busy("ledger"))
-    assert (outcome.disposition, outcome.delay, outcome.reason) == ("retry", None, "asked to")
+    assert (outcome.disposition, outcome.delay, outcome.reason) == (
+        "retry",
+        None,
+        "the handler raised Retry",
+    )
 
 
 def test_an_exception_given_as_the_reason_becomes_its_text() -> None:

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from queue_runtime.config import load_settings
 from queue_runtime.definition import Shape
 from queue_runtime.errors import HandlerDefinitionError, MissingExtraError
-from queue_runtime.hosts.azure_functions.host import FunctionsHost, Source, why_no_copies
+from queue_runtime.hosts.azure_functions.host import FunctionsHost, Source
 from queue_runtime.hosts.azure_functions.timeouts import app_folders, invocation_seconds
 from queue_runtime.observability import events
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from queue_runtime.clouds.azure_settlement import Settles
     from queue_runtime.config import Settings
     from queue_runtime.definition import Handles
-    from queue_runtime.hosts.azure_functions.delayed_copies import Sends
+    from queue_runtime.hosts.azure_functions.settling import Sends
 
 # What people know from the trigger's own decorator and from host.json, and why not to say it here.
 _REFUSED: Final = {
@@ -105,7 +105,7 @@ def register(
         settlement=settlement,
         make_sender=make_sender,
     )
-    _warn(known, source)
+    _warn_of_delays(host)
     _put_on(app, host, entity, function_name, max_batch)
     return host
 
@@ -202,12 +202,10 @@ def _free_name(app: Any, name: str, title: str) -> str:
     return name
 
 
-def _warn(settings: Settings, source: Source) -> None:
-    for sentence in (*settings.warnings, *settings.unusable_on("functions")):
-        events.logger.warning(sentence)
-    refused = why_no_copies(source)
-    if settings.delayed_retries and refused:
-        events.say_once(source.name, "delayed_retry", refused)
+def _warn_of_delays(host: FunctionsHost) -> None:
+    refused = host.abilities.no_delay
+    if host.settings.delayed_retries and refused:
+        events.say_once(host.source.name, "delayed_retry", refused)
 
 
 def _batch_type(label: str) -> Any:

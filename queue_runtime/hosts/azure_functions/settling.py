@@ -1,4 +1,4 @@
-"""Carries outcomes out through the Functions host, so that nothing unsettled is acknowledged.
+"""Carries steps out through the Functions host, so that nothing unsettled is acknowledged.
 
 What is left unsettled is the host's: it completes it when the function returns and auto-complete is
 on, leaves it locked when that is off, and gives it back when the function raises.
@@ -6,268 +6,262 @@ on, leaves it locked when that is off, and gives it back when the function raise
 
 from __future__ import annotations
 
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from queue_runtime.clouds import azure_settlement as settlement
 from queue_runtime.clouds.azure_settlement import SettlementMissingError
-from queue_runtime.errors import LockLostError
+from queue_runtime.errors import LockLostError, TransportError
 from queue_runtime.observability import events, metrics
-from queue_runtime.outcome import ACK, Disposition, Outcome
-from queue_runtime.settlement.lineage import ERROR_TEXT_LENGTH
+from queue_runtime.settlement.failures import SettleFailure
+from queue_runtime.settlement.plan import Action
+from queue_runtime.transports.service_bus.wire import LONGEST_TEXT, delayed_copy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Sequence
 
-    from queue_runtime.clouds.azure_settlement import Call, Settles
-    from queue_runtime.errors import TransportError
-    from queue_runtime.hosts.azure_functions.delayed_copies import DelayedCopies
+    from queue_runtime.clouds.azure_settlement import Call
+    from queue_runtime.clouds.azure_settlement import Settles as Calls
     from queue_runtime.message import Message
+    from queue_runtime.settlement.plan import Abilities, Step
+    from queue_runtime.transports.base import OutgoingMessage, SendFailure
     from queue_runtime.transports.service_bus.wire import ServiceBusWire
+
+# Calls what waits for the host or the queue, where it holds nobody else up.
+OffLoop: TypeAlias = Callable[..., Awaitable[Any]]
 
 _NAMED_IN_A_FAILURE: Final = 3
 
 
-class Settled(NamedTuple):
-    """What became of messages in the end, and why the function has to raise, if it does."""
+class Sends(Protocol):
+    """Sends messages to the queue that they came from, and waits for it."""
 
-    outcomes: list[Outcome]
-    failure: str = ""
+    def send_now(self, messages: Sequence[OutgoingMessage], /) -> Sequence[SendFailure]:
+        """Send, and name what was not accepted."""
 
 
-class Settling:
-    """Settles what one trigger delivered, by one of three rules.
+class Service:
+    """The host's Settlement service and the sender of copies, for one trigger.
 
     Args:
         queue: the queue's name, for logs and metrics.
-        service: the host's Settlement service.
-        copies: how messages are delayed.
-        error_text: whether the exception's own text may be in a dead-letter entry.
+        calls: the host's Settlement service.
+        make_sender: makes what sends delayed copies, when the first is needed.
     """
 
+    def __init__(self, queue: str, calls: Calls, make_sender: Callable[[], Sends]) -> None:
+        self.queue = queue
+        self._calls = calls
+        self._make_sender = make_sender
+        self.sender: Sends | None = None
+
+    def call(self, calls: Sequence[Call]) -> list[TransportError | None]:
+        """Make all calls together, and give for each the error, or None where it was done."""
+        if not calls:
+            return []
+        errors = self._calls.call(calls)
+        lost = sum(isinstance(error, LockLostError) for error in errors)
+        if lost:
+            metrics.LOCKS_LOST.add(lost, self.queue)
+        return errors
+
+    def settle(self, steps: Sequence[Step]) -> dict[int, TransportError]:
+        """Make each step's call, a copied message's too; gives errors by position."""
+        answers = self.call([_call_for(step) for step in steps])
+        return {at: error for at, error in enumerate(answers) if error is not None}
+
+    def send_copies(self, steps: Sequence[Step], wire: ServiceBusWire) -> dict[int, TransportError]:
+        """Send the copies that stand in for delayed messages; gives errors by position."""
+        try:
+            if self.sender is None:
+                self.sender = self._make_sender()
+            copies = [delayed_copy(step.message, wire, step.delay or 0.0) for step in steps]
+            return {each.position: each.error for each in self.sender.send_now(copies)}
+        except Exception as error:  # without a copy the original is given back: nothing is lost
+            why = TransportError(f"{type(error).__name__}: {error}")
+            return dict.fromkeys(range(len(steps)), why)
+
+    def missing(self) -> SettlementMissingError | None:
+        """Ask whether the service is there, by a call that it refuses if it is."""
+        error = self._calls.call([settlement.complete(settlement.NO_MESSAGE)])[0]
+        return error if isinstance(error, SettlementMissingError) else None
+
+    def say_missing(self, consequence: str, error: TransportError) -> None:
+        """Say what follows from a service that is not there."""
+        events.say_once(self.queue, "settlement_service", f"{consequence}: {error}")
+
+
+class SingleMessage:
+    """Settles a trigger's only message: returning acknowledges it, raising gives it back."""
+
+    acknowledges = False
+
     def __init__(
-        self, queue: str, service: Settles, copies: DelayedCopies, *, error_text: bool
+        self, service: Service, abilities: Abilities, wire: ServiceBusWire, off_loop: OffLoop
     ) -> None:
-        self._queue = queue
-        self._service = service
-        self._copies = copies
-        self._error_text = error_text
+        self._service, self.abilities = service, abilities
+        self._wire, self._off_loop = wire, off_loop
+        self.failure = ""
 
-    def dead_letter(self, message: Message[Any], outcome: Outcome) -> Outcome:
-        """Dead-letter one message now; where that fails it is a retry."""
-        error = self._call([self._to_dead_letter(message, outcome)])[0]
-        if error is None:
-            outcome.settled = True
-            return outcome
-        if isinstance(error, SettlementMissingError):
-            events.say_once(
-                self._queue,
-                "settlement_service",
-                f"messages to be dead-lettered are retried until the queue does it: {error}",
+    async def settle(self, steps: Sequence[Step]) -> list[SettleFailure]:
+        """Dead-letter or copy; where the message has to come back, `failure` says why to raise."""
+        (step,) = steps
+        error: TransportError | None = None
+        if step.action is Action.DEAD_LETTER:
+            (error,) = await self._off_loop(self._service.call, [_call_for(step)])
+            if isinstance(error, SettlementMissingError):
+                self._service.say_missing(
+                    "messages to be dead-lettered are retried until the queue does it", error
+                )
+        elif step.action is Action.COPY:
+            failed = await self._off_loop(self._service.send_copies, steps, self._wire)
+            error = failed.get(0)
+        if error is not None or step.action is Action.GIVE_BACK:
+            self.failure = (
+                f"message {step.message.id} of {self._service.queue} is given back: "
+                f"{step.outcome.reason}"
             )
-        return _back(outcome, f"{outcome.reason} (not dead-lettered: {error})")
+        return [] if error is None else [SettleFailure(step.message, error)]
 
-    def one(self, message: Message[Any], outcome: Outcome, wire: ServiceBusWire) -> Settled:
-        """Return to acknowledge, raise to retry; the host does the rest."""
-        if outcome.disposition is Disposition.DEAD_LETTER and not outcome.settled:
-            outcome = self.dead_letter(message, outcome)
-        if outcome.disposition is not Disposition.RETRY:
-            return Settled([outcome])
-        if self._copies.wanted(outcome) and self._copies.send([message], [outcome], wire)[0]:
-            return Settled([outcome])
-        failure = f"message {message.id} of {self._queue} is given back: {outcome.reason}"
-        return Settled([_at_once(outcome)], failure)
 
-    def batch(
-        self, messages: Sequence[Message[Any]], outcomes: Sequence[Outcome], wire: ServiceBusWire
-    ) -> Settled:
-        """Settle each message by itself; the host's own settling would be for all alike."""
-        final = list(outcomes)
-        delayed = [
-            at
-            for at, outcome in enumerate(outcomes)
-            if outcome is not ACK and self._copies.wanted(outcome)
-        ]
-        at_once = sorted(set(range(len(messages))).difference(delayed))
-        errors = self._settle(at_once, messages, final)
-        if delayed:
-            errors |= self._delay(delayed, messages, final, wire, self._missing(errors))
-        failed = {at: error for at, error in errors.items() if error is not None}
-        if not failed:
-            return Settled(final)
-        if self._host_may_complete(failed.values(), final):
-            return Settled(final)
-        for at, error in failed.items():
-            final[at] = _unsettled(final[at], error)
-        return Settled(final, self._failure(messages, failed))
+class BatchOfMessages:
+    """Settles each message of a batch by itself; the host's own settling is for all alike."""
 
-    def session(self, messages: Sequence[Message[Any]], outcomes: Sequence[Outcome]) -> Settled:
-        """Settle up to the first message that is not done, in turn, and let the session go.
+    acknowledges = True
 
-        What follows it is left as it is, and comes back in its order without having been counted.
-        """
-        final = list(outcomes)
-        for at, (message, outcome) in enumerate(zip(messages, outcomes, strict=True)):
-            stops = outcome.disposition is Disposition.RETRY
-            if stops:
-                self._copies.wanted(outcome)  # only so that the refusal is said
-                final[at] = _at_once(outcome)
-            error = None if outcome.settled or outcome.unrun else self._settle_one(message, outcome)
-            if error is not None:
-                return self._session_failed(at, messages, final, error)
-            if stops:
-                self._release(message)
-                break
-        return Settled(final)
+    def __init__(
+        self, service: Service, abilities: Abilities, wire: ServiceBusWire, off_loop: OffLoop
+    ) -> None:
+        self._service, self.abilities = service, abilities
+        self._wire, self._off_loop = wire, off_loop
+        self.failure = ""
 
-    def _session_failed(
-        self,
-        at: int,
-        messages: Sequence[Message[Any]],
-        final: list[Outcome],
-        error: TransportError,
-    ) -> Settled:
-        if isinstance(error, SettlementMissingError):
-            events.say_once(
-                self._queue,
-                "settlement_service",
-                f"batches of sessions cannot be settled without it, so they all come back: {error}",
-            )
-        for later in range(at, len(messages)):
-            if not final[later].settled:
-                final[later] = _unsettled(final[later], error)
-        return Settled(final, self._failure(messages, {at: error}))
+    async def settle(self, steps: Sequence[Step]) -> list[SettleFailure]:
+        """Settle together; where some could not be, `failure` says why to raise."""
+        failures: list[SettleFailure] = await self._off_loop(self._settle, steps)
+        return failures
 
-    def _settle(
-        self, positions: Sequence[int], messages: Sequence[Message[Any]], outcomes: list[Outcome]
-    ) -> dict[int, TransportError | None]:
-        calls = []
-        for at in positions:
-            calls.append(self._call_for(messages[at], outcomes[at]))
-            if outcomes[at].disposition is Disposition.RETRY:
-                outcomes[at] = _at_once(outcomes[at])
-        return dict(zip(positions, self._call(calls), strict=True))
-
-    def _settle_one(self, message: Message[Any], outcome: Outcome) -> TransportError | None:
-        return self._call([self._call_for(message, outcome)])[0]
-
-    def _delay(
-        self,
-        positions: Sequence[int],
-        messages: Sequence[Message[Any]],
-        outcomes: list[Outcome],
-        wire: ServiceBusWire,
-        missing: TransportError | None,
-    ) -> dict[int, TransportError | None]:
-        if missing is not None:
-            return dict.fromkeys(positions, missing)
-        chosen = [messages[at] for at in positions]
-        sent = self._copies.send(chosen, [outcomes[at] for at in positions], wire)
-        calls = []
-        for at, message, gone in zip(positions, chosen, sent, strict=True):
-            if gone:
-                calls.append(settlement.complete(message.receipt))
+    def _settle(self, steps: Sequence[Step]) -> list[SettleFailure]:
+        copies = [step for step in steps if step.action is Action.COPY]
+        rest = [step for step in steps if step.action is not Action.COPY]
+        unsettled = _failed(rest, self._service.settle(rest))
+        refused: list[SettleFailure] = []
+        if copies:
+            missing = _missing(unsettled) if rest else self._service.missing()
+            if missing is not None:  # originals could not be completed, so copies would double them
+                unsettled += [SettleFailure(step.message, missing) for step in copies]
             else:
-                calls.append(settlement.abandon(message.receipt))
-                outcomes[at] = _at_once(outcomes[at])
-        return dict(zip(positions, self._call(calls), strict=True))
+                refused = self._copy(copies, unsettled)
+        if unsettled and self._host_may_complete(steps, unsettled):
+            return []
+        self.failure = _failure(self._service.queue, unsettled, len(steps))
+        return unsettled + refused
 
-    def _missing(self, errors: Mapping[int, TransportError | None]) -> TransportError | None:
-        """Find out whether originals can be completed, or their copies would live beside them."""
-        found = list(errors.values())
-        if not found:  # nothing has been settled yet that would have shown it
-            found = list(self._service.call([settlement.complete(settlement.NO_MESSAGE)]))
-        return next((error for error in found if isinstance(error, SettlementMissingError)), None)
+    def _copy(self, copies: Sequence[Step], unsettled: list[SettleFailure]) -> list[SettleFailure]:
+        """Send copies and complete their originals; gives those refused, which are abandoned."""
+        refused = self._service.send_copies(copies, self._wire)
+        calls = [
+            step._replace(action=Action.GIVE_BACK if at in refused else Action.ACKNOWLEDGE)
+            for at, step in enumerate(copies)
+        ]
+        unsettled += _failed(copies, self._service.settle(calls))
+        return _failed(copies, refused)
+
+    def _host_may_complete(self, steps: Sequence[Step], unsettled: Sequence[SettleFailure]) -> bool:
+        """Tell whether nothing could be settled, and all of it is the host's to complete."""
+        missing = _missing(unsettled)
+        if missing is None or not _all_missing(unsettled):
+            return False
+        self._service.say_missing(
+            "one message that fails brings the whole batch back, and delivery counts go up for all "
+            "of it",
+            missing,
+        )
+        return all(step.action is Action.ACKNOWLEDGE for step in steps)
+
+
+class SessionOfMessages:
+    """Settles a session in turn, up to the first message that is not done, and lets it go.
+
+    The messages that follow are left alone, and come back in their order without being counted.
+    """
+
+    acknowledges = True
+
+    def __init__(self, service: Service, abilities: Abilities, off_loop: OffLoop) -> None:
+        self._service, self.abilities, self._off_loop = service, abilities, off_loop
+        self.failure = ""
+
+    async def settle(self, steps: Sequence[Step]) -> list[SettleFailure]:
+        """Settle in turn; where that had to stop, `failure` says why to raise."""
+        self.failure = ""
+        failures: list[SettleFailure] = await self._off_loop(self._settle, steps)
+        return failures
+
+    def _settle(self, steps: Sequence[Step]) -> list[SettleFailure]:
+        for at, step in enumerate(steps):
+            # A message that did not run is not abandoned, which would count it.
+            error = None if step.outcome.unrun else self._service.settle([step]).get(0)
+            if error is not None:
+                return self._stopped(steps[at:], error)
+            if step.action is Action.GIVE_BACK:
+                self._release(step.message)
+                break
+        return []
+
+    def _stopped(self, rest: Sequence[Step], error: TransportError) -> list[SettleFailure]:
+        if isinstance(error, SettlementMissingError):
+            self._service.say_missing(
+                "batches of sessions cannot be settled without it, so they all come back", error
+            )
+        failures = [SettleFailure(step.message, error) for step in rest]
+        self.failure = _failure(self._service.queue, failures[:1], len(rest))
+        return failures
 
     def _release(self, message: Message[Any]) -> None:
         if message.group_id is None:
             return
-        error = self._call([settlement.release_session(message.group_id)])[0]
+        (error,) = self._service.call([settlement.release_session(message.group_id)])
         if error is not None:
             events.logger.warning(
                 "session %s of %s could not be released; it comes back when its lock ends: %s",
                 message.group_id,
-                self._queue,
+                self._service.queue,
                 error,
                 extra=events.fields(message, "abandon"),
             )
 
-    def _call_for(self, message: Message[Any], outcome: Outcome) -> Call:
-        if outcome.disposition is Disposition.ACK:
-            return settlement.complete(message.receipt)
-        if outcome.disposition is Disposition.RETRY:
-            return settlement.abandon(message.receipt)
-        return self._to_dead_letter(message, outcome)
 
-    def _to_dead_letter(self, message: Message[Any], outcome: Outcome) -> Call:
-        description = describe(outcome.error, with_text=self._error_text)
-        return settlement.dead_letter(
-            message.receipt, outcome.reason[:ERROR_TEXT_LENGTH], description
-        )
-
-    def _call(self, calls: Sequence[Call]) -> list[TransportError | None]:
-        if not calls:
-            return []
-        started = perf_counter()
-        errors = self._service.call(calls)
-        metrics.COMPLETE_DURATION.record(perf_counter() - started, self._queue)
-        lost = sum(isinstance(error, LockLostError) for error in errors)
-        if lost:
-            metrics.LOCKS_LOST.add(lost, self._queue)
-        return errors
-
-    def _host_may_complete(
-        self, errors: Iterable[TransportError], outcomes: Sequence[Outcome]
-    ) -> bool:
-        missing = [error for error in errors if isinstance(error, SettlementMissingError)]
-        if not missing or len(missing) != len(list(errors)):
-            return False
-        events.say_once(
-            self._queue,
-            "settlement_service",
-            "one message that fails brings the whole batch back, and delivery counts go up for all "
-            f"of it: {missing[0]}",
-        )
-        return all(outcome.disposition is Disposition.ACK for outcome in outcomes)
-
-    def _failure(self, messages: Sequence[Message[Any]], errors: dict[int, TransportError]) -> str:
-        named = [
-            f"{messages[at].id} ({error})"
-            for at, error in list(errors.items())[:_NAMED_IN_A_FAILURE]
-        ]
-        more = "" if len(errors) <= len(named) else f" and {len(errors) - len(named)} more"
-        return (
-            f"{len(errors)} of {len(messages)} messages of {self._queue} could not be settled and "
-            f"come back: {', '.join(named)}{more}"
-        )
+def _call_for(step: Step) -> Call:
+    if step.action is Action.ACKNOWLEDGE:
+        return settlement.complete(step.message.receipt)
+    if step.facts is None:
+        return settlement.abandon(step.message.receipt)
+    return settlement.dead_letter(
+        step.message.receipt,
+        step.outcome.reason[:LONGEST_TEXT],
+        step.facts.within(LONGEST_TEXT),
+    )
 
 
-def describe(error: BaseException | None, *, with_text: bool) -> str:
-    """Say what a handler raised, for the dead-letter entry and nowhere else."""
-    if error is None:
+def _failed(steps: Sequence[Step], errors: dict[int, TransportError]) -> list[SettleFailure]:
+    return [SettleFailure(steps[at].message, error) for at, error in errors.items()]
+
+
+def _missing(failures: Sequence[SettleFailure]) -> SettlementMissingError | None:
+    return next((f.error for f in failures if isinstance(f.error, SettlementMissingError)), None)
+
+
+def _all_missing(failures: Sequence[SettleFailure]) -> bool:
+    return all(isinstance(failure.error, SettlementMissingError) for failure in failures)
+
+
+def _failure(queue: str, failures: Sequence[SettleFailure], count: int) -> str:
+    if not failures:
         return ""
-    kind = type(error).__qualname__
-    if not with_text:
-        return kind
-    try:
-        return f"{kind}: {str(error)[:ERROR_TEXT_LENGTH]}"
-    except Exception:  # an exception that cannot even be shown must not keep its message from going
-        return kind
-
-
-def _back(outcome: Outcome, reason: str) -> Outcome:
-    return Outcome(Disposition.RETRY, reason=reason, error=outcome.error, unrun=outcome.unrun)
-
-
-def _unsettled(outcome: Outcome, error: TransportError) -> Outcome:
-    """Say of a message that its outcome stands and could not be carried out."""
-    back = _back(outcome, f"{outcome.reason or 'done'} (not settled: {error})")
-    back.error = outcome.error or error
-    return back
-
-
-def _at_once(outcome: Outcome) -> Outcome:
-    """Take the delay off, which a message that is given back does not have here."""
-    if outcome.delay is None:
-        return outcome
-    return _back(outcome, outcome.reason)
+    named = [f"{each.message.id} ({each.error})" for each in failures[:_NAMED_IN_A_FAILURE]]
+    more = "" if len(failures) <= len(named) else f" and {len(failures) - len(named)} more"
+    return (
+        f"{len(failures)} of {count} messages of {queue} could not be settled and come back: "
+        f"{', '.join(named)}{more}"
+    )

@@ -57,7 +57,7 @@ class Vitals:
         """Tell how far the poller is."""
         if self._stopping:
             return State.STOPPING
-        if self._breaker.wait() > 0:
+        if self._breaker.admit(1).wait:
             return State.BREAKER_OPEN
         answered = self._receiver is not None and self._receiver.ever_answered
         return State.READY if answered else State.STARTING

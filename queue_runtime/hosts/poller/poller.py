@@ -23,6 +23,7 @@ from queue_runtime.hosts.poller.runner import Running
 from queue_runtime.hosts.poller.settler import Settler
 from queue_runtime.observability import events, metrics
 from queue_runtime.outcome import Outcome, unrun
+from queue_runtime.settlement.plan import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -134,10 +135,12 @@ class Poller:
     def _start(self, until: Until) -> None:
         wait, most = self.settings.receive_seconds, self.settings.in_flight
         self._observed = Observed(self._transport, self.settings, self.definition)
-        self._settler = Settler(self._transport, self._settled)
+        policy = self.definition.policy(self.settings)
+        rules = Rules(policy.backoff.delay, self.definition.name, self.settings.error_text)
+        self._settler = Settler(self._transport, rules, self._settled)
         self._running = Running(
             self.definition,
-            self.definition.policy(self.settings),
+            policy,
             ordered=self._transport.ordered,
             concurrency=self.settings.concurrency,
             answer=self._answered,
@@ -256,7 +259,7 @@ class Poller:
 
     def _admitted(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Give back what came of a whole receive while one message at a time is to be tried."""
-        if len(self._held) > 1 and self._breaker.on_trial() and not self._breaker.wait():
+        if len(self._held) > 1 and self._breaker.admit(1).on_trial:
             alone = len(self._held) == len(entries)
             for entry in entries[alone:]:
                 entry.answered = True

@@ -8,7 +8,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from queue_runtime.observability import events
-from queue_runtime.outcome import Disposition, unrun
+from queue_runtime.outcome import Disposition
+from queue_runtime.settlement.groups import rest_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +70,7 @@ class Backlog:
             if not waiting:  # the group is idle: its next message starts it anew
                 return []
             if retried:
-                held = unrun("an earlier message of its group was not done", delay=outcome.delay)
+                held = rest_after(outcome)
                 return [(each, held) for each in waiting]
             self._ready.append(waiting.popleft())
             self._groups[group] = waiting

@@ -87,8 +87,7 @@ class Receiver:
 
     def top_up(self) -> None:
         """Start receives that are wanted and have room; call it whenever there may be more."""
-        while not self._closed and self._paused is None and self._may_start():
-            limit = 1 if self._breaker.on_trial() else self._limit()
+        while not self._closed and self._paused is None and (limit := self._next_limit()):
             self._reserved += limit
             task = asyncio.create_task(self._receive(limit))
             self._under_way[task] = monotonic() + self._wait
@@ -103,7 +102,8 @@ class Receiver:
         if due is not None:
             return due
         free = self._room() - self._reserved
-        full = free < self._most if self._breaker.on_trial() else self._limit() == 0
+        on_trial = self._breaker.admit(1).on_trial
+        full = free < self._most if on_trial else self._limit() == 0
         rests = self._closed or self._paused is not None or full
         return monotonic() if rests else self._idle_since
 
@@ -117,15 +117,16 @@ class Receiver:
         if self._under_way:
             await asyncio.wait(self._under_way)
 
-    def _may_start(self) -> bool:
-        opened_for = self._breaker.wait()
-        if opened_for > 0:
-            self._pause(opened_for)
-            return False
-        free = self._room() - self._reserved
-        if self._breaker.on_trial():  # a single message, and nothing else held
-            return not self._under_way and free == self._most
-        return len(self._under_way) < self._wanted and self._limit() > 0
+    def _next_limit(self) -> int:
+        """Give how many messages the next receive may ask for; 0 where none may start."""
+        admission = self._breaker.admit(1)
+        if admission.wait:
+            self._pause(admission.wait)
+            return 0
+        if admission.on_trial:  # a single message, and nothing else held
+            alone = not self._under_way and self._room() - self._reserved == self._most
+            return 1 if alone else 0
+        return self._limit() if len(self._under_way) < self._wanted else 0
 
     def _limit(self) -> int:
         """Give how many to ask for: a whole batch, or what has room while handlers idle."""

@@ -66,11 +66,10 @@ class Running:
         groups_are_sessions: bool = True,
         watch: Watch | None = None,
     ) -> None:
-        self.pipeline = Pipeline(definition, policy)
+        around = None if watch is None else watch.around(queue)
+        self.pipeline = Pipeline(definition, policy, around=around)
         if not self.pipeline.blocking and not definition.is_async:
-            self.pipeline = Pipeline(_off_loop(definition), policy)
-        if watch is not None:
-            watch.around(self.pipeline, queue)
+            self.pipeline = Pipeline(_off_loop(definition), policy, around=around)
         self._loop = asyncio.get_running_loop()
         self._ordered = ordered
         self._free = concurrency
@@ -279,7 +278,7 @@ class Running:
 
 
 def _while_open(breaker: Breaker) -> Outcome | None:
-    wait = breaker.wait() if breaker.on_trial() else 0.0
+    wait = breaker.admit(1).wait
     return unrun("the circuit breaker is open", delay=wait) if wait else None
 
 

@@ -8,38 +8,49 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from queue_runtime.errors import LockLostError, TransportError
 from queue_runtime.observability import events, metrics
-from queue_runtime.outcome import Disposition, Outcome
+from queue_runtime.outcome import unrun
 from queue_runtime.retry import Backoff
-from queue_runtime.transports.base import SettleFailure
+from queue_runtime.settlement.failures import SettleFailure, after, may_repeat
+from queue_runtime.settlement.plan import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from queue_runtime.hosts.poller.held_message import Entry
+    from queue_runtime.outcome import Outcome
+    from queue_runtime.settlement.plan import Rules, Step
     from queue_runtime.transports.base import Transport
 
 # How long an outcome may wait for company.
 _COALESCE_SECONDS: Final = 0.02
 _MOST_REQUESTS: Final = 8
 _BETWEEN_TRIES: Final = Backoff(0.1, maximum=5.0)
-# A dead-letter that could not be made has its handler called once more.
-_BEFORE_ANOTHER: Final = Backoff(5.0, jitter=False)
+# Without delay, since what waits behind it in its group is given back with it, and is still ours.
+_LOST: Final = unrun("its lock had ended", delay=0.0)
 
 Settled: TypeAlias = "tuple[Entry, Outcome]"
+# What each message of a request came to; those that were lost are not in it.
+_Final: TypeAlias = "dict[int, Outcome]"
 
 
 class Settler:
     """One place for all outcomes of a queue: acknowledges in batches, and never what was lost.
 
-    A request that fails is repeated while the message's lock lives. A dead-letter that cannot be
-    made becomes a retry. What cannot be settled at all comes back when its lock ends.
+    A request that fails is repeated while the message's lock lives; a step that was refused becomes
+    what `settlement.failures` says. What cannot be settled at all comes back when its lock ends.
     """
 
-    def __init__(self, transport: Transport, settled: Callable[[Sequence[Settled]], None]) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        rules: Rules,
+        settled: Callable[[Sequence[Settled]], None],
+    ) -> None:
         self._transport = transport
+        self._rules = rules
         self._settled = settled
         self._waiting: list[Settled] = []
-        self._requests: set[asyncio.Task[None]] = set()
+        self._requests: set[asyncio.Task[_Final]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, entry: Entry, outcome: Outcome) -> None:
@@ -58,11 +69,14 @@ class Settler:
         """Carry one outcome out while its group waits, after the group's earlier ones; gives what
         it came to.
         """
+        final: _Final = {}
         if not entry.handed_over:
             entry.handed_over = True
             # In a task of its own: who waits may be cancelled, and the request must not be.
-            await asyncio.wait([self._begin([*self._earlier(entry), (entry, outcome)])])
-        return outcome if outcome.settled else _as_retry(entry, outcome)
+            task = self._begin([*self._earlier(entry), (entry, outcome)])
+            await asyncio.wait([task])
+            final = task.result()
+        return final.get(id(entry), _LOST)
 
     def _earlier(self, entry: Entry) -> list[Settled]:
         group = entry.message.group_id
@@ -86,35 +100,50 @@ class Settler:
         chunk, self._waiting = self._waiting, []
         self._begin(chunk)
 
-    def _begin(self, chunk: Sequence[Settled]) -> asyncio.Task[None]:
+    def _begin(self, chunk: Sequence[Settled]) -> asyncio.Task[_Final]:
         task = asyncio.create_task(self._settle(chunk))
         self._requests.add(task)
         task.add_done_callback(self._ended)
         return task
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[_Final]) -> None:
         self._requests.discard(task)
         if not task.cancelled():
             task.result()
         if self._waiting:
             self._flush()
 
-    async def _settle(self, chunk: Sequence[Settled]) -> None:
+    async def _settle(self, chunk: Sequence[Settled]) -> _Final:
         tries = 0
+        final: _Final = {}
         while chunk := self._still_ours(chunk):
             tries += 1
+            steps = self._plan(chunk)
             started = monotonic()
-            failures = await self._request(chunk)
+            failures = await self._request(steps)
             took = monotonic() - started
             events.settle_request(self._transport.queue, took)
             failed = {id(failure.message): failure for failure in failures}
-            done = [pair for pair in chunk if id(pair[0].message) not in failed]
+            done = [
+                (entry, step.outcome)
+                for (entry, _), step in zip(chunk, steps, strict=True)
+                if id(step.message) not in failed
+            ]
             self._confirm(done, took)
-            chunk = self._again(chunk, failed)
+            final |= {id(entry): outcome for entry, outcome in done}
+            chunk = self._again(chunk, steps, failed)
             if chunk:
                 delay = _BETWEEN_TRIES.delay(tries)
                 self._say_failed(len(chunk), failed[id(chunk[0][0].message)].error, delay)
                 await asyncio.sleep(delay)
+        return final
+
+    def _plan(self, chunk: Sequence[Settled]) -> list[Step]:
+        messages = [entry.message for entry, _ in chunk]
+        outcomes = [outcome for _, outcome in chunk]
+        steps = plan(messages, outcomes, self._transport.abilities, self._rules)
+        events.noted(self._transport.queue, steps)
+        return steps
 
     def _say_failed(self, count: int, error: TransportError, delay: float) -> None:
         queue = self._transport.queue
@@ -129,15 +158,14 @@ class Settler:
             extra={"queue_name": queue, "operation": "settle"},
         )
 
-    async def _request(self, chunk: Sequence[Settled]) -> Sequence[SettleFailure]:
-        pairs = [(entry.message, outcome) for entry, outcome in chunk]
+    async def _request(self, steps: Sequence[Step]) -> Sequence[SettleFailure]:
         try:
-            return await self._transport.settle(pairs)
+            return await self._transport.settle(steps)
         except TransportError as error:
-            return [SettleFailure(entry.message, error) for entry, _ in chunk]
+            return [SettleFailure(step.message, error) for step in steps]
         except Exception as error:  # a transport's own bug must not strand what it was given
             failure = TransportError(f"{type(error).__qualname__} in the transport")
-            return [SettleFailure(entry.message, failure) for entry, _ in chunk]
+            return [SettleFailure(step.message, failure) for step in steps]
 
     def _still_ours(self, chunk: Sequence[Settled]) -> list[Settled]:
         """Sort out what was lost while it waited: some services delete by a stale receipt."""
@@ -155,16 +183,16 @@ class Settler:
         outcomes = [outcome for _, outcome in done]
         queue = self._transport.queue
         events.carefully(queue, events.settled, queue, messages, outcomes, took)
-        for entry, outcome in done:
-            if outcome.disposition is Disposition.DEAD_LETTER:
-                outcome.settled = True
+        for entry, _ in done:
             entry.lost = False  # whatever the keeper has heard since: the queue has taken it
         self._settled(done)
 
-    def _again(self, chunk: Sequence[Settled], failed: dict[int, SettleFailure]) -> list[Settled]:
-        """Sort out which failed settlements can still come about."""
+    def _again(
+        self, chunk: Sequence[Settled], steps: Sequence[Step], failed: dict[int, SettleFailure]
+    ) -> list[Settled]:
+        """Sort out what can still be done for the messages whose step failed."""
         again: list[Settled] = []
-        for entry, outcome in chunk:
+        for (entry, outcome), step in zip(chunk, steps, strict=True):
             failure = failed.get(id(entry.message))
             if failure is None:
                 continue
@@ -172,22 +200,14 @@ class Settler:
             metrics.ERRORS.add(1, self._transport.queue, f"settle:{kind}")
             if isinstance(failure.error, LockLostError) or entry.stale():
                 self._lost(entry, outcome)
-            elif outcome.disposition is Disposition.DEAD_LETTER and not failure.is_put_aside:
-                again.append((entry, _as_retry(entry, outcome)))
-            else:
+            elif may_repeat(step, failure):
                 again.append((entry, outcome))
+            else:
+                can = self._transport.abilities
+                again.append((entry, after(step, failure, can, self._rules)))
         return again
 
     def _lost(self, entry: Entry, outcome: Outcome) -> None:
         events.carefully(self._transport.queue, events.lock_lost, entry.message, outcome)
         entry.lost = True
         self._settled([(entry, outcome)])
-
-
-def _as_retry(entry: Entry, outcome: Outcome) -> Outcome:
-    return Outcome(
-        Disposition.RETRY,
-        delay=_BEFORE_ANOTHER.delay(entry.message.delivery_count),
-        reason=f"{outcome.reason} (it could not be dead-lettered)",
-        error=outcome.error,
-    )

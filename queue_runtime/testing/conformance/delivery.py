@@ -18,6 +18,7 @@ from queue_runtime.testing.conformance.rig import (
     needs,
     received_one,
     send,
+    steps,
     take,
 )
 from queue_runtime.transports.base import OutgoingMessage
@@ -65,7 +66,7 @@ class DeliveryTests(Rig):
     async def test_send_and_settle_of_nothing(self) -> None:
         queue = await self.new()
         assert not await queue.send([])
-        assert not await queue.settle([])
+        assert not await queue.settle(steps(queue, []))
         assert not await queue.renew([])
 
     async def test_entry_that_cannot_be_sent_is_told_by_its_position(self) -> None:

@@ -23,6 +23,7 @@ from queue_runtime.testing.conformance.rig import (
     received_one,
     retry,
     send,
+    steps,
     take,
 )
 from queue_runtime.transports.base import OutgoingMessage
@@ -126,7 +127,7 @@ class LockTests(Rig):
         await self.move_clock(queue.lock_seconds + 1)
         (current,) = await take(rival, 1)
         for outcome in (ACK, retry(0), dead_letter("mine")):
-            (failure,) = await queue.settle([(stale, outcome)])
+            (failure,) = await queue.settle(steps(queue, [(stale, outcome)]))
             assert failure.message is stale
             assert isinstance(failure.error, LockLostError)
             assert stale.id in str(failure.error)
@@ -139,7 +140,7 @@ class LockTests(Rig):
         await send(queue, OutgoingMessage("{}"))
         (message,) = await take(queue, 1)
         await self.move_clock(queue.lock_seconds + 1)
-        (failure,) = await queue.settle([(message, ACK)])
+        (failure,) = await queue.settle(steps(queue, [(message, ACK)]))
         assert isinstance(failure.error, LockLostError)
         await take(queue, 1)
 
@@ -164,7 +165,7 @@ class LockTests(Rig):
         await queue.aclose()
         calls: tuple[Awaitable[object], ...] = (
             queue.receive(1, 0),
-            queue.settle([(message, ACK)]),
+            queue.settle(steps(queue, [(message, ACK)])),
             queue.renew([message]),
             queue.send([OutgoingMessage("{}")]),
         )

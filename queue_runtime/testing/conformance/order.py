@@ -14,6 +14,7 @@ from queue_runtime.testing.conformance.rig import (
     needs,
     retry,
     send,
+    steps,
     take,
 )
 from queue_runtime.transports.base import OutgoingMessage
@@ -55,7 +56,7 @@ class OrderTests(Rig):
         await send(queue, *in_group("a", "a1", "a2", "a3"))
         messages = list(await queue.receive(2, PATIENCE_SECONDS))
         assert messages[0].body == b"a1"
-        assert not await queue.settle([(message, retry(0)) for message in messages])
+        assert not await queue.settle(steps(queue, [(message, retry(0)) for message in messages]))
         for expected in (b"a1", b"a2", b"a3"):
             (message,) = await queue.receive(1, PATIENCE_SECONDS)
             assert message.body == expected
@@ -66,7 +67,7 @@ class OrderTests(Rig):
         queue = await self.new(ordered=True)
         await send(queue, *in_group("a", "a1", "a2"))
         (first,) = await queue.receive(1, PATIENCE_SECONDS)
-        assert not await queue.settle([(first, retry(60))])
+        assert not await queue.settle(steps(queue, [(first, retry(60))]))
         await expect_none(queue)
         await self.move_clock(61)
         (again,) = await queue.receive(1, PATIENCE_SECONDS)
@@ -87,7 +88,7 @@ class OrderTests(Rig):
         aside = await self.dead_letters_of(queue)
         await send(queue, *in_group("a", "a1", "a2"))
         (first,) = await queue.receive(1, PATIENCE_SECONDS)
-        assert not await queue.settle([(first, dead_letter("bad"))])
+        assert not await queue.settle(steps(queue, [(first, dead_letter("bad"))]))
         (second,) = await take(queue, 1)
         assert second.body == b"a2"
         (entry,) = await take(aside, 1)

@@ -16,6 +16,7 @@ from queue_runtime.testing.conformance.rig import (
     needs,
     retry,
     send,
+    steps,
     take,
 )
 from queue_runtime.transports.base import OutgoingMessage
@@ -35,7 +36,7 @@ class OutcomeTests(Rig):
         queue = await self.new()
         await send(queue, OutgoingMessage("{}"))
         (first,) = await take(queue, 1)
-        assert not await queue.settle([(first, retry(0))])
+        assert not await queue.settle(steps(queue, [(first, retry(0))]))
         (second,) = await take(queue, 1)
         assert second.id == first.id
         assert second.delivery_count == 2
@@ -44,7 +45,7 @@ class OutcomeTests(Rig):
         queue = await self.new()
         await send(queue, OutgoingMessage("{}"))
         (first,) = await take(queue, 1)
-        assert not await queue.settle([(first, retry(None))])
+        assert not await queue.settle(steps(queue, [(first, retry(None))]))
         await self.move_clock(queue.lock_seconds + 1)
         (second,) = await take(queue, 1)
         assert second.id == first.id
@@ -54,7 +55,7 @@ class OutcomeTests(Rig):
         queue = await self.new()
         await send(queue, OutgoingMessage("{}"))
         (first,) = await take(queue, 1)
-        assert not await queue.settle([(first, retry(40))])
+        assert not await queue.settle(steps(queue, [(first, retry(40))]))
         await self.move_clock(35)
         await expect_none(queue)
         await self.move_clock(6)
@@ -67,7 +68,7 @@ class OutcomeTests(Rig):
         queue = await self.new()
         await send(queue, OutgoingMessage("{}"))
         (first,) = await take(queue, 1)
-        assert not await queue.settle([(first, retry(3 * DAY_SECONDS))])
+        assert not await queue.settle(steps(queue, [(first, retry(3 * DAY_SECONDS))]))
         await self.move_clock(3 * DAY_SECONDS - 10)
         await expect_none(queue)
         await self.move_clock(11)
@@ -80,7 +81,7 @@ class OutcomeTests(Rig):
         aside = await self.dead_letters_of(queue)
         await send(queue, OutgoingMessage("odd", {"mine": 7}, None, "correlation-1"))
         (message,) = await take(queue, 1)
-        assert not await queue.settle([(message, dead_letter("it is odd"))])
+        assert not await queue.settle(steps(queue, [(message, dead_letter("it is odd"))]))
         await self.move_clock(queue.lock_seconds + 1)
         await expect_none(queue)
         (entry,) = await take(aside, 1)
@@ -97,7 +98,7 @@ class OutcomeTests(Rig):
         (message,) = await take(queue, 1)
         done = Outcome(Disposition.ACK)
         done.settled = True
-        assert not await queue.settle([(message, done)])
+        assert not await queue.settle(steps(queue, [(message, done)]))
         await self.move_clock(queue.lock_seconds + 1)
         await take(queue, 1)
 
@@ -106,7 +107,7 @@ class OutcomeTests(Rig):
         await send(queue, *(OutgoingMessage(body) for body in ("done", "again", "done too")))
         got = by_body(await take(queue, 3))
         fates = [(got[b"done"], ACK), (got[b"again"], retry(0)), (got[b"done too"], ACK)]
-        assert not await queue.settle(fates)
+        assert not await queue.settle(steps(queue, fates))
         (again,) = await take(queue, 1)
         assert again.body == b"again"
 
@@ -119,7 +120,7 @@ class OutcomeTests(Rig):
         await take(queue, 1)
         await send(queue, OutgoingMessage("late"))
         (late,) = await take(queue, 1)
-        (failure,) = await queue.settle([(early, ACK), (late, ACK)])
+        (failure,) = await queue.settle(steps(queue, [(early, ACK), (late, ACK)]))
         assert failure.message is early
         await self.move_clock(queue.lock_seconds + 1)
         (back,) = await take(queue, 1)
@@ -145,7 +146,7 @@ class OutcomeTests(Rig):
         await send(queue, OutgoingMessage("odd"), OutgoingMessage("good"))
         assert (await queue.depth()).dead_lettered == 0
         odd = by_body(await take(queue, 2))[b"odd"]
-        assert not await queue.settle([(odd, dead_letter("it is odd"))])
+        assert not await queue.settle(steps(queue, [(odd, dead_letter("it is odd"))]))
         depth = await queue.depth()
         assert (depth.total, depth.dead_lettered) == (1, 1)
 

@@ -11,18 +11,22 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from queue_runtime.outcome import ACK, Disposition, Outcome
+from queue_runtime.settlement.plan import Rules, plan
 from queue_runtime.transports.base import OutgoingMessage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from queue_runtime.message import Message
+    from queue_runtime.settlement.plan import Step
     from queue_runtime.transports.base import Transport
 
 TestT = TypeVar("TestT", bound="Callable[..., Awaitable[None]]")
 
 PATIENCE_SECONDS = 10.0
 DAY_SECONDS = 86_400.0
+# By these the suite settles: a handler of this name, and no wait after a failed dead-letter.
+RULES = Rules(lambda deliveries: 0.0, handler="m.f")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +177,7 @@ async def take(queue: Transport, count: int) -> list[Message[Any]]:
 
 async def ack(queue: Transport, messages: Sequence[Message[Any]]) -> None:
     """Acknowledge, and be sure of it."""
-    assert not await queue.settle([(message, ACK) for message in messages])
+    assert not await queue.settle(steps(queue, [(message, ACK) for message in messages]))
 
 
 async def expect_none(queue: Transport) -> None:
@@ -199,3 +203,15 @@ async def ack_one(queue: Transport, found: list[Message[Any]]) -> None:
     messages = await take(queue, 1)
     found += messages
     await ack(queue, messages)
+
+
+def steps(queue: Transport, settlements: Sequence[tuple[Message[Any], Outcome]]) -> list[Step]:
+    """Plan what is to be done with messages, as every host does before it settles them."""
+    messages = [message for message, _ in settlements]
+    outcomes = [outcome for _, outcome in settlements]
+    return plan(messages, outcomes, queue.abilities, RULES)
+
+
+def acknowledged(queue: Transport, messages: Iterable[Message[Any]]) -> list[Step]:
+    """Plan that all messages are acknowledged."""
+    return steps(queue, [(message, ACK) for message in messages])

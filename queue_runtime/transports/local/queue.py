@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from queue_runtime.errors import LockLostError, TransportError
 from queue_runtime.message import Message
 from queue_runtime.outcome import Disposition, Outcome
-from queue_runtime.settlement.lineage import dead_letter_facts
-from queue_runtime.transports.base import SendFailure, SettleFailure
+from queue_runtime.settlement.failures import SettleFailure
+from queue_runtime.settlement.lineage import DeadLetterFacts
+from queue_runtime.settlement.plan import Action
+from queue_runtime.transports.base import SendFailure
 from queue_runtime.transports.local.database import open_store
 from queue_runtime.transports.local.rows import Shelf
 from queue_runtime.transports.local.schema import DEAD_LETTERS, QUEUE
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from queue_runtime.transports.base import Depth, OutgoingMessage, Settlement
+    from queue_runtime.settlement.plan import Step
+    from queue_runtime.transports.base import Depth, OutgoingMessage
     from queue_runtime.transports.local.address import LocalAddress
     from queue_runtime.transports.local.rows import Row
 
@@ -86,26 +89,22 @@ class LocalQueue:
             self._refresh(db, messages)
         self.arrivals.announce()
 
-    def settle(self, settlements: Sequence[Settlement]) -> list[SettleFailure]:
-        """Carry outcomes out where the lock still lives, and tell the others."""
-        facts = {
-            id(message): self._facts(message, outcome)
-            for message, outcome in settlements
-            if outcome.disposition is Disposition.DEAD_LETTER
-        }
+    def settle(self, steps: Sequence[Step]) -> list[SettleFailure]:
+        """Carry steps out where the lock still lives, and tell the others."""
+        facts = {id(step.message): _fullest(step.facts) for step in steps if step.facts is not None}
         with self._store.transaction() as db:
             now = self._clock.time()
-            receipts = [message.receipt for message, _ in settlements]
-            held = self._shelf.held(db, receipts, now)
-            ours = [each for each in settlements if each[0].receipt in held]
-            self._ack(db, ours)
-            self._retry(db, ours, now)
-            if facts and not self._address.dead_letters:
-                self._put_aside(db, [(facts[id(m)], m.native) for m, _ in ours if id(m) in facts])
-            self._refresh(db, [message for message, _ in ours])
-        if self.ordered or any(o.disposition is not Disposition.ACK for _, o in ours):
+            held = self._shelf.held(db, [step.message.receipt for step in steps], now)
+            ours = [step for step in steps if step.message.receipt in held]
+            self._acknowledge(db, ours)
+            self._give_back_later(db, ours, now)
+            dead = [step.message for step in ours if step.facts is not None]
+            if dead:
+                self._put_aside(db, [(facts[id(each)], each.native) for each in dead])
+            self._refresh(db, [step.message for step in ours])
+        if self.ordered or any(step.action is not Action.ACKNOWLEDGE for step in ours):
             self.arrivals.announce()
-        return self._failures(settlements, held)
+        return [self._lost(step.message) for step in steps if step.message.receipt not in held]
 
     def renew(self, messages: Sequence[Message[Any]]) -> list[SettleFailure]:
         """Lock messages anew where their lock still lives, and tell the others."""
@@ -192,16 +191,16 @@ class LocalQueue:
         if self.ordered:
             self._shelf.refresh(db, {message.group_id for message in messages})
 
-    def _ack(self, db: sqlite3.Connection, ours: Sequence[Settlement]) -> None:
-        acks = [m.receipt[0] for m, outcome in ours if outcome.disposition is Disposition.ACK]
-        self._shelf.delete(db, acks)
+    def _acknowledge(self, db: sqlite3.Connection, ours: Sequence[Step]) -> None:
+        done = [step.message.receipt[0] for step in ours if step.action is Action.ACKNOWLEDGE]
+        self._shelf.delete(db, done)
 
-    def _retry(self, db: sqlite3.Connection, ours: Sequence[Settlement], now: float) -> None:
+    def _give_back_later(self, db: sqlite3.Connection, ours: Sequence[Step], now: float) -> None:
         # One without a delay is left to the end of its lock.
         due = [
-            (now + outcome.delay, message.receipt[0])
-            for message, outcome in ours
-            if outcome.disposition is Disposition.RETRY and outcome.delay is not None
+            (now + step.delay, step.message.receipt[0])
+            for step in ours
+            if step.action is Action.GIVE_BACK and step.delay is not None
         ]
         self._shelf.retry(db, due)
 
@@ -209,9 +208,8 @@ class LocalQueue:
         self._shelf.put_aside(db, facts, self._clock.time())
 
     def _facts(self, message: Message[Any], outcome: Outcome) -> str:
-        # The first is the fullest, and there is always room for it here.
-        return next(
-            dead_letter_facts(message, outcome, handler=self._handler, error_text=self._error_text)
+        return _fullest(
+            DeadLetterFacts(message, outcome, handler=self._handler, error_text=self._error_text)
         )
 
     def _message(self, row: Row, locked_until: float) -> Message[Any]:
@@ -224,24 +222,14 @@ class LocalQueue:
         before = (*row[:RECEIVES], row[RECEIVES] - 1, *row[RECEIVES + 1 :])
         return Message(before, ROW, self.name)
 
-    def _failures(
-        self, settlements: Sequence[Settlement], held: set[tuple[int, int]]
-    ) -> list[SettleFailure]:
-        failures = []
-        for message, outcome in settlements:
-            if message.receipt not in held:
-                failures.append(self._lost(message))
-            elif self._address.dead_letters and outcome.disposition is Disposition.DEAD_LETTER:
-                sentence = (
-                    f"message {message.id} of local queue {self.name} cannot be dead-lettered: it "
-                    "is in the dead-letter queue; it comes back when its lock ends"
-                )
-                failures.append(SettleFailure(message, TransportError(sentence)))
-        return failures
-
     def _lost(self, message: Message[Any]) -> SettleFailure:
         sentence = (
             f"the lock of message {message.id} of local queue {self.name} has ended: it was or "
             "will be delivered again; have longer locks (lock=) if this happens often"
         )
         return SettleFailure(message, LockLostError(sentence))
+
+
+def _fullest(facts: DeadLetterFacts) -> str:
+    """Give all that there is to say: here is always room for it."""
+    return next(iter(facts))

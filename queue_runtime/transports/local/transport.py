@@ -6,6 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from queue_runtime.settlement.plan import Abilities
 from queue_runtime.transports.local.address import read_address
 from queue_runtime.transports.local.queue import MOST_AT_ONCE, LocalQueue
 from queue_runtime.transports.local.thread import DatabaseThread
@@ -15,18 +16,20 @@ if TYPE_CHECKING:
 
     from queue_runtime.config import Settings
     from queue_runtime.message import Message
+    from queue_runtime.settlement.failures import SettleFailure
+    from queue_runtime.settlement.plan import Step
     from queue_runtime.transports.base import (
         Depth,
         OutgoingMessage,
         SendFailure,
-        SettleFailure,
-        Settlement,
     )
     from queue_runtime.transports.local.address import LocalAddress
     from queue_runtime.transports.local.queue import Clock
 
 # How soon a waiting receive sees what another process has sent, or what has become due.
 LOOK_EVERY_SECONDS: Final = 0.05
+
+_OF_DEAD_LETTERS: Final = Abilities(no_dead_letter="it is in the dead-letter queue")
 
 
 def open_local(url: str, settings: Settings, handler: str = "") -> LocalTransport:
@@ -78,6 +81,7 @@ class LocalTransport:
         )
         self.ordered = self._queue.ordered
         self.batch_size = MOST_AT_ONCE
+        self.abilities = _OF_DEAD_LETTERS if address.dead_letters else Abilities()
         self._thread = DatabaseThread(self.queue)
         self._closing = False
 
@@ -103,12 +107,9 @@ class LocalTransport:
             if self._closing:
                 return []
 
-    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[SettleFailure]:
-        """Carry outcomes out, all in one transaction; see `Transport.settle`."""
-        open_ones = [each for each in settlements if not each[1].settled]
-        if not open_ones:
-            return []
-        return await self._thread.run(partial(self._queue.settle, open_ones))
+    async def settle(self, steps: Sequence[Step]) -> Sequence[SettleFailure]:
+        """Carry steps out, all in one transaction; see `Transport.settle`."""
+        return await self._thread.run(partial(self._queue.settle, steps)) if steps else []
 
     async def renew(self, messages: Sequence[Message[Any]]) -> Sequence[SettleFailure]:
         """Lock messages anew, all in one transaction; see `Transport.renew`."""

@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import uuid4
 
 from queue_runtime.errors import TransportError
-from queue_runtime.settlement.lineage import ATTRIBUTE, NOTHING_CARRIED, Carried, read_carried
+from queue_runtime.settlement.lineage import (
+    ATTRIBUTE,
+    NOTHING_CARRIED,
+    Carried,
+    read_carried,
+    read_dead_letter,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from queue_runtime.message import DeadLetterRecord
     from queue_runtime.transports.base import OutgoingMessage
 
 # The positions of what local_schema's statements select.
@@ -69,10 +76,10 @@ class LocalWire:
         """Give the row and the token of this receive, which no other receive has."""
         return raw[SEQ], raw[TOKEN]
 
-    def facts(self, raw: Any) -> str | None:
-        """Give our attribute as text: why a dead-letter is one, or what a copy carries."""
-        facts: str | None = raw[FACTS]
-        return facts
+    def dead_letter(self, raw: Any) -> DeadLetterRecord | None:
+        """Give what our attribute says of the failure."""
+        facts = raw[FACTS]
+        return read_dead_letter(facts) if facts else None
 
     def _carried(self, raw: Any) -> Carried:
         facts = raw[FACTS]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime.errors import TransportError
 from queue_runtime.observability import events, metrics
-from queue_runtime.transports.base import SettleFailure
+from queue_runtime.settlement.failures import SettleFailure
 from queue_runtime.transports.service_bus.errors import (
     is_of_connection,
     is_of_lock,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from queue_runtime.message import Message
-    from queue_runtime.transports.base import Settlement
+    from queue_runtime.settlement.plan import Step
     from queue_runtime.transports.service_bus.receiver import LockClock
     from queue_runtime.transports.service_bus.settling import Settling
 
@@ -83,11 +83,11 @@ class QueueLink:
         finally:
             self.waiting -= 1
 
-    async def settle(self, settlements: Sequence[Settlement]) -> list[SettleFailure]:
+    async def settle(self, steps: Sequence[Step]) -> list[SettleFailure]:
         """See `Transport.settle`."""
         receiver = await self._opened()
         async with self._line.requesting():
-            failures = await self._settling.settle(receiver, settlements)
+            failures = await self._settling.settle(receiver, steps)
         if any(type(failure.error) is TransportError for failure in failures):
             self._replace(receiver)
         return failures

@@ -6,7 +6,7 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from queue_runtime.transports.base import SettleFailure
+from queue_runtime.settlement.failures import SettleFailure
 from queue_runtime.transports.service_bus.errors import is_of_lock, lock_lost, translated
 from queue_runtime.transports.service_bus.receiver import as_message, close_receiver
 from queue_runtime.transports.service_bus.turns import make_interruptible, revoke_credit
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from queue_runtime.message import Message
-    from queue_runtime.transports.base import Settlement
+    from queue_runtime.settlement.plan import Step
     from queue_runtime.transports.service_bus.receiver import LockClock
     from queue_runtime.transports.service_bus.settling import Settling
 
@@ -74,17 +74,17 @@ class SessionLink:
             except TimeoutError:
                 continue  # it may have been renewed meanwhile
 
-    async def settle(self, settlements: Sequence[Settlement]) -> list[SettleFailure]:
+    async def settle(self, steps: Sequence[Step]) -> list[SettleFailure]:
         """Settle messages of this session; with the session, all of its locks are lost."""
         if self.over:
-            return self._all_lost([message for message, _ in settlements])
-        failures = await self._settling.settle(self._receiver, settlements)
+            return self._all_lost([step.message for step in steps])
+        failures = await self._settling.settle(self._receiver, steps)
         if failures:
             self.end()
         failed = {id(failure.message) for failure in failures}
-        for message, _ in settlements:
-            if id(message) not in failed:
-                self._held.pop(id(message), None)
+        for step in steps:
+            if id(step.message) not in failed:
+                self._held.pop(id(step.message), None)
         if not self._held:
             self._quiet.set()
         # The link is the lock, so what could not be settled over it comes back with the session.
@@ -139,11 +139,11 @@ class SessionLink:
         return [SettleFailure(each, lock_lost(each.id, self._queue)) for each in messages]
 
 
-async def settle_by_session(settlements: Sequence[Settlement]) -> list[SettleFailure]:
+async def settle_by_session(steps: Sequence[Step]) -> list[SettleFailure]:
     """Settle messages of several sessions side by side."""
-    by_link: dict[SessionLink, list[Settlement]] = {}
-    for message, outcome in settlements:
-        by_link.setdefault(message.receipt.source, []).append((message, outcome))
+    by_link: dict[SessionLink, list[Step]] = {}
+    for step in steps:
+        by_link.setdefault(step.message.receipt.source, []).append(step)
     lots = await asyncio.gather(*(link.settle(lot) for link, lot in by_link.items()))
     return [failure for lot in lots for failure in lot]
 

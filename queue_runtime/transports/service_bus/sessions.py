@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from queue_runtime.message import Message
-    from queue_runtime.transports.base import SettleFailure, Settlement
+    from queue_runtime.settlement.failures import SettleFailure
+    from queue_runtime.settlement.plan import Step
     from queue_runtime.transports.service_bus.receiver import LockClock
     from queue_runtime.transports.service_bus.settling import Settling
 
@@ -96,9 +97,9 @@ class Sessions:
             self._leave(waiter)
         return waiter.answer.result() if waiter.answer.done() else []
 
-    async def settle(self, settlements: Sequence[Settlement]) -> list[SettleFailure]:
+    async def settle(self, steps: Sequence[Step]) -> list[SettleFailure]:
         """See `Transport.settle`."""
-        return await settle_by_session(settlements)
+        return await settle_by_session(steps)
 
     async def renew(self, messages: Sequence[Message[Any]]) -> list[SettleFailure]:
         """See `Transport.renew`."""

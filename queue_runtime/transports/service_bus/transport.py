@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from queue_runtime.clouds.azure import service_bus_client
 from queue_runtime.errors import MissingExtraError, TransportError
 from queue_runtime.observability.span_attributes import SpanPlace
-from queue_runtime.transports.base import SendFailure, SettleFailure
+from queue_runtime.settlement.failures import SettleFailure
+from queue_runtime.transports.base import SendFailure
 from queue_runtime.transports.service_bus.address import connection_to, read_address
+from queue_runtime.transports.service_bus.delays import delays_of
 from queue_runtime.transports.service_bus.depth import (
     Counters,
     depth_of_messages,
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from queue_runtime.clouds.azure import ServiceBusConnection
     from queue_runtime.config import Settings
     from queue_runtime.message import Message
-    from queue_runtime.transports.base import Depth, OutgoingMessage, Settlement
+    from queue_runtime.settlement.plan import Step
+    from queue_runtime.transports.base import Depth, OutgoingMessage
     from queue_runtime.transports.service_bus.address import ServiceBusAddress
 
 BATCH_SIZE: Final = 100
@@ -43,7 +46,7 @@ class _Source(Protocol):
 
     async def receive(self, limit: int, wait: float) -> list[Message[Any]]: ...
 
-    async def settle(self, settlements: Sequence[Settlement]) -> list[SettleFailure]: ...
+    async def settle(self, steps: Sequence[Step]) -> list[SettleFailure]: ...
 
     async def renew(self, messages: Sequence[Message[Any]]) -> list[SettleFailure]: ...
 
@@ -65,8 +68,6 @@ def open_service_bus(url: str, settings: Settings, handler: str = "") -> Service
         address,
         connection,
         most_sessions=settings.concurrency,
-        handler=handler,
-        error_text=settings.error_text,
         delayed_retries=settings.delayed_retries,
     )
 
@@ -81,8 +82,6 @@ class ServiceBusTransport:
         address: which queue.
         connection: how to reach its namespace.
         most_sessions: how many sessions are held at the same time, where it requires sessions.
-        handler: the handler's name, for dead-letter entries.
-        error_text: whether an exception's own text may be in them.
         delayed_retries: delay every retry by a scheduled copy, not only `Retry(after=…)`.
         clock: translates lock ends.
     """
@@ -96,8 +95,6 @@ class ServiceBusTransport:
         connection: ServiceBusConnection,
         *,
         most_sessions: int = 10,
-        handler: str = "",
-        error_text: bool = True,
         delayed_retries: bool = False,
         clock: LockClock | None = None,
     ) -> None:
@@ -119,13 +116,12 @@ class ServiceBusTransport:
             lambda: service_bus_client(connection, seconds=SEND_SECONDS),
             seconds=SEND_SECONDS,
         )
-        self._settling = Settling(
-            self.queue,
-            handler=handler,
-            error_text=error_text,
-            send=self._send_copies,
-            always_delayed=delayed_retries,
-            no_copies=_why_no_copies(address),
+        self._settling = Settling(self.queue, self._send_copies)
+        self.abilities = delays_of(
+            sessions=address.sessions,
+            subscription=address.subscription is not None,
+            dead_letters=address.dead_letters,
+            every_delay=delayed_retries,
         )
 
     @property
@@ -141,11 +137,10 @@ class ServiceBusTransport:
         self._check_open()
         return await self._thread.run_cancellable(self._receive(limit, wait))
 
-    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[SettleFailure]:
-        """Carry outcomes out, side by side; see `Transport.settle`."""
+    async def settle(self, steps: Sequence[Step]) -> Sequence[SettleFailure]:
+        """Carry steps out, side by side; see `Transport.settle`."""
         self._check_open()
-        open_ones = [each for each in settlements if not each[1].settled]
-        return await self._thread.run(self._settle(open_ones)) if open_ones else []
+        return await self._thread.run(self._settle(steps)) if steps else []
 
     async def renew(self, messages: Sequence[Message[Any]]) -> Sequence[SettleFailure]:
         """Renew locks, those of a session with one request; see `Transport.renew`."""
@@ -186,14 +181,14 @@ class ServiceBusTransport:
         source = min(links, key=lambda link: link.waiting) if links else sources[0]
         return await source.receive(min(limit, BATCH_SIZE), wait)
 
-    async def _settle(self, settlements: Sequence[Settlement]) -> list[SettleFailure]:
-        by_source: dict[int, list[Settlement]] = {}
-        for message, outcome in settlements:
-            by_source.setdefault(self._source_of(message), []).append((message, outcome))
+    async def _settle(self, steps: Sequence[Step]) -> list[SettleFailure]:
+        by_source: dict[int, list[Step]] = {}
+        for step in steps:
+            by_source.setdefault(self._source_of(step.message), []).append(step)
         sources = self._opened()
         lots = await gather(
             *(
-                _answered(sources[at].settle(lot), [message for message, _ in lot])
+                _answered(sources[at].settle(lot), [step.message for step in lot])
                 for at, lot in by_source.items()
             )
         )
@@ -286,18 +281,6 @@ async def _answered(
         return await work
     except TransportError as error:
         return [SettleFailure(message, error) for message in messages]
-
-
-def _why_no_copies(address: ServiceBusAddress) -> str:
-    if address.sessions:
-        where = "sessions, where a copy would lose its place"
-    elif address.subscription is not None:
-        where = "subscriptions, where a copy would go to all of the topic"
-    elif address.dead_letters:
-        where = "dead letters, where nothing can be sent to"
-    else:
-        return ""
-    return f"retries are not delayed in {where}: the message comes back at once"
 
 
 def _check_sdk() -> None:

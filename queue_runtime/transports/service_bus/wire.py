@@ -11,6 +11,7 @@ from queue_runtime.settlement.lineage import (
     Carried,
     delayed_retry_facts,
     read_carried,
+    read_dead_letter,
 )
 from queue_runtime.transports.base import OutgoingMessage
 
@@ -18,7 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from queue_runtime.message import Message
+    from queue_runtime.message import DeadLetterRecord, Message
+
+# The service takes no longer reason or description of a dead-letter.
+LONGEST_TEXT: Final = 4096
+
+# Where the service keeps why a message was dead-lettered.
+_REASON: Final = "DeadLetterReason"
+_DESCRIPTION: Final = "DeadLetterErrorDescription"
 
 # What a copy keeps besides body, properties, session and correlation id.
 _COPIED: Final = ("content_type", "subject", "to", "reply_to", "reply_to_session_id")
@@ -95,6 +103,10 @@ class FunctionWire:
     def receipt(self, raw: Any) -> str:
         """Give the lock token."""
         return str(raw.lock_token)
+
+    def dead_letter(self, raw: Any) -> DeadLetterRecord | None:
+        """Give what the service says of the failure, our facts among it."""
+        return _dead_letter_of(raw.application_properties or {})
 
     def further(self, raw: Any, name: str) -> Any:
         """Give another property, or None where a neighbour's might be there instead."""
@@ -186,6 +198,10 @@ class ReceivedWire:
         """Give the message itself, which is what the SDK's receiver settles."""
         return raw
 
+    def dead_letter(self, raw: Any) -> DeadLetterRecord | None:
+        """Give what the service says of the failure, our facts among it."""
+        return _dead_letter_of(_properties(self._sdk(raw)))
+
     def further(self, raw: Any, name: str) -> Any:
         """Give another property, or None."""
         return _read(self._sdk(raw), name)
@@ -223,6 +239,10 @@ def delayed_copy(message: Message[Any], wire: ServiceBusWire, delay: float) -> O
         delay=delay,
         native={name: value for name, value in further.items() if value is not None},
     )
+
+
+def _dead_letter_of(properties: Mapping[str, Any]) -> DeadLetterRecord | None:
+    return read_dead_letter(properties.get(_DESCRIPTION), properties.get(_REASON))
 
 
 def _identity(message_id: Any, sequence_number: Any, lock_token: Any) -> str:

@@ -1,4 +1,4 @@
-"""What is done to an SQS queue's messages besides deleting them: delays and dead-letters."""
+"""Delays retries and sends dead-letters for one SQS queue."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from queue_runtime.clouds.aws import error_code, queue_arn, queue_url, sqs_client
-from queue_runtime.errors import MissingExtraError, QueueNotFoundError
+from queue_runtime.errors import MissingExtraError, QueueNotFoundError, TransportError
 from queue_runtime.observability import events
-from queue_runtime.outcome import Disposition, Outcome
-from queue_runtime.settlement.lineage import dead_letter_facts
+from queue_runtime.settlement.failures import SettleFailure
+from queue_runtime.settlement.plan import Action
 from queue_runtime.transports.sqs import batch_calls as sqs_calls
+from queue_runtime.transports.sqs.errors import not_dead_lettered, of_delay
 from queue_runtime.transports.sqs.wire import LAMBDA_RECORD, copy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from queue_runtime.clouds.aws import QueueArn
-    from queue_runtime.message import Message
+    from queue_runtime.settlement.plan import Step
     from queue_runtime.transports.sqs.wire import SqsWire
 
 Clients: TypeAlias = "Callable[[str], Any]"
@@ -26,6 +27,7 @@ Clients: TypeAlias = "Callable[[str], Any]"
 # (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html).
 LONGEST_DELAY: Final = 43_200 - 1_200
 
+_NO_CLIENT: Final = "there is no SQS client"
 _NO_COPY: Final = "no copy of it with an attribute of ours can be sent"
 
 
@@ -35,8 +37,6 @@ class SqsSource:
     Args:
         queue: where the messages came from.
         dead_letter: a name, ARN or URL; None leaves dead-letters to the queue's redrive policy.
-        handler: the handler's name, for the dead-letter entry.
-        error_text: whether the exception's own text may be in that entry.
         clients: makes a client for a region; None uses the AWS SDK.
         wire: how the messages are written down.
 
@@ -49,14 +49,10 @@ class SqsSource:
         queue: QueueArn,
         *,
         dead_letter: str | None,
-        handler: str,
-        error_text: bool = True,
         clients: Clients | None = None,
         wire: SqsWire = LAMBDA_RECORD,
     ) -> None:
         self.queue = queue
-        self._handler = handler
-        self._error_text = error_text
         self._wire = wire
         self._make_client: Clients = clients or sqs_client
         self._clients: dict[str, Any] = {}
@@ -67,35 +63,22 @@ class SqsSource:
                 "QUEUE_DLQ_NAME or dead_letter= to another one"
             )
 
-    async def dead_letter_now(self, message: Message[Any], outcome: Outcome) -> Outcome:
-        """Settle one dead-letter while its group waits."""
-        return self._dead_lettered([message], [outcome], lambda: True)[0]
-
     def settle(
-        self,
-        messages: Sequence[Message[Any]],
-        outcomes: Sequence[Outcome],
-        in_time: Callable[[], bool] = lambda: True,
-    ) -> list[Outcome]:
-        """Send dead-letters and set delays; what cannot be dead-lettered becomes a retry.
+        self, steps: Sequence[Step], in_time: Callable[[], bool] = lambda: True
+    ) -> list[SettleFailure]:
+        """Send dead-letters and set delays; what is done, and what was sent, is Lambda's to delete.
 
         No request is begun once `in_time` says no: with 10,000 messages to give back, a thousand
         of them could outlast the invocation, and then even what is done would come back.
         """
-        final = list(outcomes)
-        dead = [
-            at
-            for at, outcome in enumerate(outcomes)
-            if outcome.disposition is Disposition.DEAD_LETTER and not outcome.settled
+        dead = [step for step in steps if step.action is Action.DEAD_LETTER]
+        whys = self.send_dead_letters(dead, in_time) if dead else []
+        failures = [
+            SettleFailure(step.message, not_dead_lettered(why, str(self.dead_letter)))
+            for step, why in zip(dead, whys, strict=True)
+            if why is not None
         ]
-        if dead:
-            answers = self._dead_lettered(
-                [messages[at] for at in dead], [final[at] for at in dead], in_time
-            )
-            for at, answer in zip(dead, answers, strict=True):
-                final[at] = answer
-        self._delay(messages, final, in_time)
-        return final
+        return failures + self._delay(steps, in_time)
 
     def _client(self, region: str) -> Any | None:
         if region not in self._clients:
@@ -110,23 +93,8 @@ class SqsSource:
                 return None
         return self._clients[region]
 
-    def _dead_lettered(
-        self,
-        messages: Sequence[Message[Any]],
-        outcomes: Sequence[Outcome],
-        in_time: Callable[[], bool],
-    ) -> list[Outcome]:
-        answers = self.send_dead_letters(messages, outcomes, in_time)
-        return [
-            _carried_out(outcome) if why is None else _retried(outcome, why)
-            for outcome, why in zip(outcomes, answers, strict=True)
-        ]
-
     def send_dead_letters(
-        self,
-        messages: Sequence[Message[Any]],
-        outcomes: Sequence[Outcome],
-        in_time: Callable[[], bool] = lambda: True,
+        self, steps: Sequence[Step], in_time: Callable[[], bool] = lambda: True
     ) -> list[str | None]:
         """Send copies to the dead-letter queue; gives why each was not sent, None where it was."""
         if self.dead_letter is None:
@@ -136,22 +104,15 @@ class SqsSource:
                 "no dead-letter queue is configured (QUEUE_DLQ_NAME or dead_letter=), so messages "
                 "to be dead-lettered are retried until the queue's redrive policy moves them",
             )
-            return ["no dead-letter queue is configured"] * len(messages)
-        entries = {
-            at: entry
-            for at, (message, outcome) in enumerate(zip(messages, outcomes, strict=True))
-            if (entry := self._entry(message, outcome))
-        }
+            return ["no dead-letter queue is configured"] * len(steps)
+        entries = {at: entry for at, step in enumerate(steps) if (entry := self._entry(step))}
         failed = self._send(list(entries.values()), in_time)
         sent = {at: failed.get(n) for n, at in enumerate(entries)}
-        return [sent.get(at, _NO_COPY) for at in range(len(messages))]
+        return [sent.get(at, _NO_COPY) for at in range(len(steps))]
 
-    def _entry(self, message: Message[Any], outcome: Outcome) -> dict[str, Any] | None:
-        facts = dead_letter_facts(
-            message, outcome, handler=self._handler, error_text=self._error_text
-        )
+    def _entry(self, step: Step) -> dict[str, Any] | None:
         fifo = self.dead_letter is not None and self.dead_letter.ordered
-        return copy_of(message, self._wire, facts, fifo=fifo)
+        return copy_of(step.message, self._wire, step.facts or (), fifo=fifo)
 
     def _send(self, entries: list[dict[str, Any]], in_time: Callable[[], bool]) -> dict[int, str]:
         target = self.dead_letter
@@ -159,23 +120,20 @@ class SqsSource:
             return {}
         client = self._client(target.region)
         if client is None:
-            return dict.fromkeys(range(len(entries)), "there is no SQS client")
+            return dict.fromkeys(range(len(entries)), _NO_CLIENT)
         return sqs_calls.send(client, queue_url(client, target), entries, in_time)
 
-    def _delay(
-        self,
-        messages: Sequence[Message[Any]],
-        outcomes: Sequence[Outcome],
-        in_time: Callable[[], bool],
-    ) -> None:
+    def _delay(self, steps: Sequence[Step], in_time: Callable[[], bool]) -> list[SettleFailure]:
         delayed = [
-            (message, min(ceil(outcome.delay), LONGEST_DELAY))
-            for message, outcome in zip(messages, outcomes, strict=True)
-            if outcome.disposition is Disposition.RETRY and outcome.delay is not None
+            (step.message, min(ceil(step.delay), LONGEST_DELAY))
+            for step in steps
+            if step.action is Action.GIVE_BACK and step.delay is not None
         ]
-        client = self._client(self.queue.region) if delayed else None
+        if not delayed:
+            return []
+        client = self._client(self.queue.region)
         if client is None:
-            return
+            return [SettleFailure(message, TransportError(_NO_CLIENT)) for message, _ in delayed]
         changes = [(message.receipt, seconds) for message, seconds in delayed]
         url = queue_url(client, self.queue)
         failed = sqs_calls.change_visibility(client, url, changes, in_time)
@@ -187,28 +145,4 @@ class SqsSource:
                 "queue's visibility timeout ends; raise QUEUE_RESERVE_SECONDS, or make batches "
                 "smaller",
             )
-        for at, code in failed.items():
-            if code == sqs_calls.NO_TIME:
-                continue
-            message = delayed[at][0]
-            events.logger.warning(
-                "the retry delay of message %s of %s could not be set (%s): it comes back at the "
-                "queue's own visibility timeout; sqs:ChangeMessageVisibility is needed for it",
-                message.id,
-                message.queue,
-                code,
-                extra=events.fields(message, "abandon"),
-            )
-
-
-def _retried(outcome: Outcome, why: str) -> Outcome:
-    return Outcome(
-        Disposition.RETRY,
-        reason=f"{outcome.reason} (not dead-lettered: {why})",
-        error=outcome.error,
-    )
-
-
-def _carried_out(outcome: Outcome) -> Outcome:
-    outcome.settled = True
-    return outcome
+        return [SettleFailure(delayed[at][0], of_delay(code)) for at, code in failed.items()]

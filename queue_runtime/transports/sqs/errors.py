@@ -97,22 +97,27 @@ def of_message(code: str, message_id: str, queue: str, action: str) -> Transport
     return kind(f"message {message_id} of SQS queue {queue}: {action} failed with {code}{fix}")
 
 
+def of_delay(code: str) -> TransportError:
+    """Make the error of a delay that was not set, of a message that comes back all the same."""
+    if code in _LOCK:
+        return TransportError(f"{code}: its visibility timeout had ended")
+    return TransportError(f"{code}{_meaning(code, 'sqs:ChangeMessageVisibility')[1]}")
+
+
 def of_entry(code: str, position: int, queue: str) -> TransportError:
     """Make the error of one message's send."""
     kind, fix = _meaning(code, "sqs:SendMessage")
     return kind(f"entry {position} was not sent to SQS queue {queue}: {code}{fix}")
 
 
-def not_dead_lettered(why: str, message_id: str, queue: str, target: str) -> TransportError:
-    """Make the error of a message that stays where it is; `why` is a code or a sentence."""
+def not_dead_lettered(why: str, target: str) -> TransportError:
+    """Make the error of a dead-letter that was not sent to `target`; `why` is a code or a text."""
     fix = ""
     if why in _NOT_FOUND:
         fix = f": create {target}, or correct QUEUE_DLQ_NAME or dead_letter="
     elif why in _DENIED:
         fix = f": allow sqs:SendMessage on the dead-letter queue, {target}"
-    return TransportError(
-        f"message {message_id} of SQS queue {queue} was not dead-lettered: {why}{fix}"
-    )
+    return TransportError(f"{why}{fix}")
 
 
 def lock_lost(message_id: str, queue: str) -> LockLostError:

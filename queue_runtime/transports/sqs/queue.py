@@ -12,7 +12,8 @@ from uuid import uuid4
 from queue_runtime.clouds.aws import error_code, queue_arn, queue_url
 from queue_runtime.errors import QueueNotFoundError, TransportError
 from queue_runtime.message import Message
-from queue_runtime.transports.base import Depth, SendFailure, SettleFailure
+from queue_runtime.settlement.failures import SettleFailure
+from queue_runtime.transports.base import Depth, SendFailure
 from queue_runtime.transports.sqs import batch_calls as sqs_calls
 from queue_runtime.transports.sqs.delays_and_dead_letters import SqsSource
 from queue_runtime.transports.sqs.errors import (
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 
     from queue_runtime.clouds.aws_sqs import SqsClients
     from queue_runtime.config import Settings
-    from queue_runtime.transports.base import OutgoingMessage, Settlement
+    from queue_runtime.settlement.plan import Step
+    from queue_runtime.transports.base import OutgoingMessage
     from queue_runtime.transports.sqs.address import SqsAddress
 
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html
@@ -94,14 +96,13 @@ class SqsQueue:
         clients: SqsClients,
         *,
         settings: Settings,
-        handler: str,
         clock: Clock,
     ) -> None:
         self.name, self.ordered = address.name, address.ordered
         # Whole seconds; and below two, whatever a long poll of one second gives would be stale.
         self.lock_seconds = max(2, ceil(settings.visibility_seconds))
         self._address, self._clients = address, clients
-        self._settings, self._handler, self._clock = settings, handler, clock
+        self._settings, self._clock = settings, clock
         self._asking = Asking(self.name, clients)
         self._lock = Lock()
         self._facts: QueueFacts | None = None
@@ -192,25 +193,23 @@ class SqsQueue:
                 if at not in failed:
                     self._copied.pop(handle, None)
         failures = self._failures(messages, failed, _DELETE)
-        return [each._replace(is_put_aside=self.is_copied(each.message)) for each in failures]
+        return [each._replace(is_made=self.is_copied(each.message)) for each in failures]
 
-    def retry(self, settlements: Sequence[tuple[Message[Any], float]]) -> list[SettleFailure]:
+    def retry(self, delays: Sequence[tuple[Message[Any], float]]) -> list[SettleFailure]:
         """Have messages come back after so many seconds, or as late as SQS can."""
         return self._change(
-            [(message, self._allowed(message, ceil(delay))) for message, delay in settlements]
+            [(message, self._allowed(message, ceil(delay))) for message, delay in delays]
         )
 
-    def dead_letter(self, settlements: Sequence[Settlement]) -> list[SettleFailure]:
+    def dead_letter(self, steps: Sequence[Step]) -> list[SettleFailure]:
         """Send copies to the dead-letter queue, then delete those that were sent."""
-        messages = [message for message, _ in settlements]
+        messages = [step.message for step in steps]
         source = self._source()
-        whys = source.send_dead_letters(messages, [outcome for _, outcome in settlements])
+        whys = source.send_dead_letters(steps)
         sent = [message for message, why in zip(messages, whys, strict=True) if why is None]
         self._remember_copied(sent)
         failures = [
-            SettleFailure(
-                message, not_dead_lettered(why, message.id, self.name, str(source.dead_letter))
-            )
+            SettleFailure(message, not_dead_lettered(why, str(source.dead_letter)))
             for message, why in zip(messages, whys, strict=True)
             if why is not None
         ]
@@ -262,8 +261,6 @@ class SqsQueue:
         return SqsSource(
             facts.arn,
             dead_letter=self._dead_letter(facts),
-            handler=self._handler,
-            error_text=self._settings.error_text,
             clients=self._clients.in_region,
             wire=RECEIVED_MESSAGE,
         )

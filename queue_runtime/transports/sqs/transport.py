@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from queue_runtime.clouds.aws_sqs import SqsClients
 from queue_runtime.observability.span_attributes import SpanPlace
-from queue_runtime.outcome import Disposition
+from queue_runtime.settlement.plan import Abilities, Action
 from queue_runtime.transports.sqs.address import read_address
 from queue_runtime.transports.sqs.batch_calls import LARGEST_BATCH
 from queue_runtime.transports.sqs.queue import SqsQueue
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from queue_runtime.config import Settings
     from queue_runtime.message import Message
+    from queue_runtime.settlement.failures import SettleFailure
+    from queue_runtime.settlement.plan import Step
     from queue_runtime.transports.base import (
         Depth,
         OutgoingMessage,
         SendFailure,
-        SettleFailure,
-        Settlement,
     )
     from queue_runtime.transports.sqs.address import SqsAddress
     from queue_runtime.transports.sqs.queue import Clock
@@ -46,7 +46,7 @@ def open_sqs(url: str, settings: Settings, handler: str = "") -> SqsTransport:
     Raises:
         QueueNotFoundError: the URL names no SQS queue.
     """
-    return SqsTransport(read_address(url), settings, handler=handler)
+    return SqsTransport(read_address(url), settings)
 
 
 class SqsTransport:
@@ -55,20 +55,16 @@ class SqsTransport:
     Args:
         address: which queue.
         settings: locks, dead-letter queue and region.
-        handler: the handler's name, for dead-letter entries.
         clock: what tells the time; tests have one that they move.
     """
 
     system = "aws_sqs"
+    abilities = Abilities()
 
-    def __init__(
-        self, address: SqsAddress, settings: Settings, *, handler: str = "", clock: Clock = time
-    ) -> None:
+    def __init__(self, address: SqsAddress, settings: Settings, *, clock: Clock = time) -> None:
         region = address.region or settings.aws_region
         self._clients = SqsClients(region, endpoint_url=address.endpoint_url)
-        self._queue = SqsQueue(
-            address, self._clients, settings=settings, handler=handler, clock=clock
-        )
+        self._queue = SqsQueue(address, self._clients, settings=settings, clock=clock)
         self.queue, self.ordered = self._queue.name, self._queue.ordered
         self.lock_seconds: float = self._queue.lock_seconds
         self.batch_size = LARGEST_BATCH
@@ -102,24 +98,23 @@ class SqsTransport:
                 await asyncio.sleep(min(left, _PAUSE_SECONDS))
         return []
 
-    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[SettleFailure]:
-        """Carry outcomes out in requests of ten, side by side; see `Transport.settle`."""
+    async def settle(self, steps: Sequence[Step]) -> Sequence[SettleFailure]:
+        """Carry steps out in requests of ten, side by side; see `Transport.settle`."""
         failures: list[SettleFailure] = []
         deletes: list[Message[Any]] = []
         retries: list[tuple[Message[Any], float]] = []
-        dead: list[Settlement] = []
-        for message, outcome in settlements:
-            if outcome.settled:
-                continue
+        dead: list[Step] = []
+        for step in steps:
+            message = step.message
             stale = self._queue.stale(message)
             if stale is not None:
                 failures.append(stale)
-            elif outcome.disposition is Disposition.ACK or self._queue.is_copied(message):
+            elif step.action is Action.ACKNOWLEDGE or self._queue.is_copied(message):
                 deletes.append(message)
-            elif outcome.disposition is Disposition.DEAD_LETTER:
-                dead.append((message, outcome))
-            elif outcome.delay is not None:  # else it is left to the end of its lock
-                retries.append((message, outcome.delay))
+            elif step.action is Action.DEAD_LETTER:
+                dead.append(step)
+            elif step.delay is not None:  # else it is left to the end of its lock
+                retries.append((message, step.delay))
         works = [
             *self._in_tens(self._queue.delete, deletes),
             *self._in_tens(self._queue.retry, retries),

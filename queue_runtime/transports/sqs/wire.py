@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime.errors import BodyDecodeError
-from queue_runtime.settlement.lineage import ATTRIBUTE, NOTHING_CARRIED, Carried, read_carried
+from queue_runtime.settlement.lineage import (
+    ATTRIBUTE,
+    NOTHING_CARRIED,
+    Carried,
+    read_carried,
+    read_dead_letter,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from queue_runtime.message import Message
+    from queue_runtime.message import DeadLetterRecord, Message
 
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 MOST_ATTRIBUTES: Final = 10
@@ -98,6 +104,11 @@ class SqsWire:
     def receipt(self, raw: Any) -> Any:
         """Give the receipt handle, which is good for this receive only."""
         return raw[self._receipt]
+
+    def dead_letter(self, raw: Any) -> DeadLetterRecord | None:
+        """Give what our attribute says of the failure."""
+        item = (raw.get(self._attributes) or {}).get(ATTRIBUTE)
+        return read_dead_letter(item.get(self._text)) if item else None
 
     def copied_attributes(self, raw: Any) -> dict[str, Any]:
         """Give the producer's attributes in the form of a send, unchanged.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.hosts.azure_functions.conftest import Hosts
     from tests.hosts.azure_functions.settlement_service import SettlementService
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_the_root_app_runs_the_very_handler_that_lambda_runs(

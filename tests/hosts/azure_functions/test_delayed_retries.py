@@ -176,7 +176,7 @@ def test_a_copy_that_is_refused_means_that_the_original_comes_back(
     register(app, handler, connection="SB", make_sender=lambda: Outbox(b"busy"))
     sent = Sent(b"busy", message_id="m")
     assert host(app).invoke(handler.__name__, sent).fates == ["abandoned"]
-    assert "message m of orders could not be delayed and comes back at once" in caplog.text
+    assert "message m of orders to be retried: busy (not delayed: refused by" in caplog.text
 
 
 def test_no_connection_means_that_the_original_comes_back(
@@ -302,6 +302,6 @@ def test_delayed_retries_of_a_session_are_refused_when_it_is_registered(
 
 
 def _close_sender(host: FunctionsHost) -> None:
-    sender = host._settling._copies._sender
+    sender = host.service.sender
     assert isinstance(sender, ServiceBusSender)
     sender.close()

@@ -13,7 +13,7 @@ from queue_runtime import Batch, EventError, Retry, queue_handler
 from queue_runtime.config import load_settings
 from queue_runtime.testing.azure import azure_fates, read_azure_messages
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SAMPLE = ROOT / "functions" / "events" / "azure" / "messages.json"
 
 

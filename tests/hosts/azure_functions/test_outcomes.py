@@ -23,6 +23,7 @@ from queue_runtime import (
 )
 from queue_runtime.clouds.azure_settlement import SettlementClient
 from queue_runtime.observability import metrics
+from queue_runtime.settlement.lineage import read_facts
 from tests.hosts.azure_functions.conftest import Hosts
 from tests.hosts.azure_functions.encoding import Sent
 from tests.hosts.azure_functions.settlement_service import SettlementService
@@ -124,10 +125,10 @@ def test_a_batch_is_settled_message_by_message(
     invocation = host(app).invoke(handler.__name__, *sent)
     assert invocation.fates == list(bodies.values())
     assert invocation.succeeded
-    assert service.dead_letters[sent[3].lock_token] == (
-        "negative amount",
-        "DeadLetter: negative amount",
-    )
+    reason, description = service.dead_letters[sent[3].lock_token]
+    facts = read_facts(description)
+    assert reason == facts["reason"] == "negative amount"
+    assert (facts["error_type"], facts["queue"]) == ("DeadLetter", "orders")
 
 
 @BATCHES
@@ -137,10 +138,11 @@ def test_a_batch_of_one_and_a_last_delivery(
     register(app, handler, connection="SB")
     sent = Sent(BAD, delivery_count=3)
     assert host(app).invoke(handler.__name__, sent).fates == ["dead-lettered"]
-    assert service.dead_letters[sent.lock_token] == (
-        "failed on delivery 3 of 3: ValueError",
-        "ValueError: a secret of the body",
-    )
+    reason, description = service.dead_letters[sent.lock_token]
+    facts = read_facts(description)
+    assert reason == facts["reason"] == "failed on delivery 3 of 3: ValueError"
+    assert (facts["error_type"], facts["error"]) == ("ValueError", "a secret of the body")
+    assert (facts["handler"], facts["deliveries"]) == (handler.definition.name, 3)
 
 
 def test_the_errors_own_text_can_be_left_out(
@@ -153,7 +155,9 @@ def test_the_errors_own_text_can_be_left_out(
     register(app, take, connection="SB")
     sent = Sent(BAD, delivery_count=3)
     host(app).invoke("take", sent)
-    assert service.dead_letters[sent.lock_token][1] == "ValueError"
+    facts = read_facts(service.dead_letters[sent.lock_token][1])
+    assert facts["error_type"] == "ValueError"
+    assert "error" not in facts
 
 
 def test_an_error_that_cannot_be_shown_is_dead_lettered_all_the_same(
@@ -172,7 +176,7 @@ def test_an_error_that_cannot_be_shown_is_dead_lettered_all_the_same(
     assert host(app).invoke("odd", sent).fates == ["dead-lettered"]
     reason, description = service.dead_letters[sent.lock_token]
     assert reason.endswith("UnshownError")
-    assert description.endswith("UnshownError")
+    assert read_facts(description)["error"] == ""
 
 
 def test_a_middleware_may_dead_letter_without_an_error(
@@ -188,7 +192,9 @@ def test_a_middleware_may_dead_letter_without_an_error(
     register(app, never, connection="SB")
     sent = Sent(GOOD)
     assert host(app).invoke("never", sent).fates == ["dead-lettered"]
-    assert service.dead_letters[sent.lock_token] == ("quarantined", "")
+    reason, description = service.dead_letters[sent.lock_token]
+    assert reason == "quarantined"
+    assert "error_type" not in read_facts(description)
 
 
 def test_a_middleware_that_fails_brings_every_message_back(

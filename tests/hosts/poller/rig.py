@@ -13,14 +13,14 @@ from queue_runtime.errors import LockLostError, QueueRuntimeError, TransportErro
 from queue_runtime.hosts.poller import Poller, PollStats, Until
 from queue_runtime.message import Message
 from queue_runtime.outcome import Disposition
-from queue_runtime.transports.base import Depth, SettleFailure
+from queue_runtime.transports.base import Abilities, Depth, SettleFailure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from queue_runtime.definition import Handles
     from queue_runtime.outcome import Outcome
-    from queue_runtime.transports.base import OutgoingMessage, SendFailure, Settlement
+    from queue_runtime.transports.base import OutgoingMessage, SendFailure, Step
 
 PATIENCE_SECONDS = 10.0
 
@@ -76,14 +76,18 @@ class ScriptedQueue:
         finally:
             self.receives_under_way -= 1
 
-    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[SettleFailure]:
+    @property
+    def abilities(self) -> Abilities:
+        return Abilities()
+
+    async def settle(self, steps: Sequence[Step]) -> Sequence[SettleFailure]:
         self.requests += 1
         if self.settle_gate is not None:
             await self.settle_gate.wait()
         if self.settle_errors:
             raise self.settle_errors.popleft()
         failures = []
-        for message, outcome in settlements:
+        for message, outcome in ((step.message, step.outcome) for step in steps):
             error = self.refuse(message, outcome)
             if error is not None:
                 failures.append(SettleFailure(message, error))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pytest
 
     from queue_runtime.hosts.poller import Poller
-    from queue_runtime.transports.base import SettleFailure, Settlement
+    from queue_runtime.transports.base import SettleFailure, Step
 
 
 def test_what_a_thread_has_done_is_acknowledged_while_it_blocks_in_the_next_message() -> None:
@@ -94,10 +94,10 @@ def test_a_dead_letter_on_its_way_is_not_cut_off_by_the_end() -> None:
         raise DeadLetter("never")
 
     class Slow(ScriptedQueue):
-        async def settle(self, settlements: Sequence[Settlement]) -> Sequence[SettleFailure]:
+        async def settle(self, steps: Sequence[Step]) -> Sequence[SettleFailure]:
             poller_of[0].stop()
             await asyncio.sleep(0.3)
-            return await super().settle(settlements)
+            return await super().settle(steps)
 
     queue = Slow(*in_group("a", "a1"), ordered=True)
     poller_of: list[Poller] = []
@@ -117,11 +117,11 @@ def test_what_becomes_stale_between_two_tries_is_not_settled_any_more(
     asked: list[list[str]] = []
 
     class Failing(ScriptedQueue):
-        async def settle(self, settlements: Sequence[Settlement]) -> Sequence[SettleFailure]:
-            asked.append([message.id for message, _ in settlements])
+        async def settle(self, steps: Sequence[Step]) -> Sequence[SettleFailure]:
+            asked.append([step.message.id for step in steps])
             if len(asked) > 1:
-                return await super().settle(settlements)
-            asyncio.get_running_loop().call_soon(self._end_lock, settlements[0][0])
+                return await super().settle(steps)
+            asyncio.get_running_loop().call_soon(self._end_lock, steps[0].message)
             raise TransportError("cut off")
 
         def _end_lock(self, message: Message[Any]) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from queue_runtime.hosts.poller import Poller
     from queue_runtime.middleware import Messages, Process
     from queue_runtime.outcome import Outcome
-    from queue_runtime.transports.base import SettleFailure, Settlement
+    from queue_runtime.transports.base import SettleFailure, Step
 
 
 @pytest.mark.parametrize("is_async", [True, False])
@@ -108,12 +108,12 @@ def test_one_that_answers_after_its_messages_were_given_back_is_too_late() -> No
     class Slow(ScriptedQueue):
         """Lets the middleware answer while the messages are being given back."""
 
-        async def settle(self, settlements: Sequence[Settlement]) -> Sequence[SettleFailure]:
-            taken.extend((message.id, str(o.disposition)) for message, o in settlements)
+        async def settle(self, steps: Sequence[Step]) -> Sequence[SettleFailure]:
+            taken.extend((step.message.id, str(step.outcome.disposition)) for step in steps)
             gate.set()
             await answered.wait()
             await asyncio.sleep(0.01)
-            return await super().settle(settlements)
+            return await super().settle(steps)
 
     queue = Slow(*messages(2))
 

@@ -86,7 +86,7 @@ def test_a_failure_says_where_it_came_from_and_never_its_text(
     _settle(Outcome(Disposition.RETRY, reason="ValueError", error=_error()))
     (line,) = caplog.records
     assert line.error_type == "ValueError"  # type: ignore[attr-defined]
-    assert "test_report.py:" in line.stack[0]  # type: ignore[attr-defined]
+    assert "test_events.py:" in line.stack[0]  # type: ignore[attr-defined]
     assert line.stack[0].endswith("in _error")  # type: ignore[attr-defined]
     assert f"(at {line.stack[0]})" in caplog.text  # type: ignore[attr-defined]
     assert "SECRET" not in str(vars(line))

@@ -7,7 +7,7 @@ from queue_runtime.message import Message
 from queue_runtime.outcome import Disposition, Outcome
 from queue_runtime.settlement.lineage import (
     NOTHING_CARRIED,
-    dead_letter_facts,
+    DeadLetterFacts,
     delayed_retry_facts,
     read_carried,
     read_facts,
@@ -19,7 +19,7 @@ def _facts(error: BaseException | None, *, error_text: bool = True) -> list[dict
     outcome = Outcome(Disposition.DEAD_LETTER, reason="r" * 500, error=error)
     return [
         json.loads(text)
-        for text in dead_letter_facts(message, outcome, handler="h", error_text=error_text)
+        for text in DeadLetterFacts(message, outcome, handler="h", error_text=error_text)
     ]
 
 
@@ -62,9 +62,8 @@ def test_an_exception_that_cannot_be_shown_keeps_no_message_back() -> None:
 
 def test_attempts_are_told_but_not_carried_into_a_redrive() -> None:
     message = Message.of("", id="m1", delivery_count=3)
-    text = next(
-        dead_letter_facts(message, Outcome(Disposition.DEAD_LETTER), handler="h", error_text=True)
-    )
+    outcome = Outcome(Disposition.DEAD_LETTER)
+    text = next(iter(DeadLetterFacts(message, outcome, handler="h", error_text=True)))
     assert _carried(text) == ("m1", 0)
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.brokers.cosmos.server import CosmosServer
     from tests.lambda_rig import Clock
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 CLAIMS = [Claim(f"h@q#{n}") for n in range(4)]
 _scopes = count()
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from queue_runtime import write_ahead
+from queue_runtime.clouds import sqlite as write_ahead
 from queue_runtime.errors import AccessDeniedError, MessageTooLargeError, TransportError
 from queue_runtime.outcome import ACK
-from queue_runtime.testing.conformance.rig import ack, send, take
+from queue_runtime.testing.conformance.rig import ack, send, steps, take
 from queue_runtime.transports.base import OutgoingMessage
 from queue_runtime.transports.local import database as local_store
 from queue_runtime.transports.local.address import read_address
@@ -104,7 +104,7 @@ def test_file_that_another_process_keeps_locked(
                 rival.execute("BEGIN IMMEDIATE")
                 for call in (
                     queue.send([OutgoingMessage("{}")]),
-                    queue.settle([(messages[0], ACK)]),
+                    queue.settle(steps(queue, [(messages[0], ACK)])),
                 ):
                     with pytest.raises(TransportError, match="kept it locked for more than 5 s"):
                         await call

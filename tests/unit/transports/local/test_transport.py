@@ -14,27 +14,32 @@ from queue_runtime.config import load_settings
 from queue_runtime.errors import QueueNotFoundError, TransportError
 from queue_runtime.outcome import ACK
 from queue_runtime.settlement.lineage import read_facts
+from queue_runtime.settlement.plan import Action, Rules, plan
 from queue_runtime.testing.conformance.rig import (
     dead_letter,
     expect_none,
     in_group,
     retry,
     send,
+    steps,
     take,
 )
 from queue_runtime.transports import open_transport
 from queue_runtime.transports.base import OutgoingMessage
 from queue_runtime.transports.local.transport import LOOK_EVERY_SECONDS
-from queue_runtime.transports.local.wire import ROW
+from queue_runtime.transports.local.wire import FACTS
 from tests.movable_clock import MovableClock
 from tests.unit.transports.local.rig import opened, until
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
+
+    from queue_runtime.message import Message
 
 
-def facts_of(message: object) -> dict[str, object]:
-    return dict(read_facts(ROW.facts(message.native)))  # type: ignore[attr-defined]
+def facts_of(message: Message[Any]) -> dict[str, object]:
+    return dict(read_facts(message.native[FACTS]))
 
 
 # Opening
@@ -78,7 +83,9 @@ def test_dead_letter_entry_names_the_handler_and_hides_the_text_where_asked(
         queue = open_transport("local://orders?memory", settings=settings, handler="take_order")
         aside = open_transport("local://orders/dead-letter?memory", settings=settings)
         await send(queue, OutgoingMessage("secret"))
-        await queue.settle([((await take(queue, 1))[0], dead_letter("bad"))])
+        rules = Rules(lambda deliveries: 0.0, "take_order", error_text=False)
+        received = await take(queue, 1)
+        await queue.settle(plan(received, [dead_letter("bad")], queue.abilities, rules))
         (entry,) = await take(aside, 1)
         facts = facts_of(entry)
         assert facts["id"] == entry.id == entry.broker_id
@@ -246,7 +253,7 @@ def test_send_wakes_a_waiting_receive_sooner_than_it_would_look(
             await until(lambda: has_looked(queue))
             await send(sender, OutgoingMessage("{}"))
             (message,) = await waiting
-            await queue.settle([(message, ACK)])
+            await queue.settle(steps(queue, [(message, ACK)]))
 
     asyncio.run(scenario())
 
@@ -268,7 +275,7 @@ def test_retry_and_released_group_wake_a_waiting_receive(
             for outcome in (retry(0), ACK):
                 waiting = asyncio.ensure_future(queue.receive(1, 600))
                 await until(lambda: has_looked(queue))
-                await queue.settle([(first, outcome)])
+                await queue.settle(steps(queue, [(first, outcome)]))
                 (first,) = await waiting
 
     asyncio.run(scenario())
@@ -340,9 +347,9 @@ def test_locked_later_message_holds_its_group_though_the_first_was_given_back(
         async with opened("local://q.fifo", tmp_path) as queue:
             await send(queue, *in_group("a", "a1", "a2"))
             first, second = await queue.receive(2, 0)
-            await queue.settle([(first, retry(0))])
+            await queue.settle(steps(queue, [(first, retry(0))]))
             await expect_none(queue)
-            await queue.settle([(second, retry(0))])
+            await queue.settle(steps(queue, [(second, retry(0))]))
             assert [m.body for m in await queue.receive(2, 0)] == [b"a1", b"a2"]
 
     asyncio.run(scenario())
@@ -399,7 +406,7 @@ def test_cancelled_receive_is_no_delivery(tmp_path: Path) -> None:
                 if not receive.cancelled():
                     (message,) = receive.result()
                     assert message.delivery_count == 1
-                    await queue.settle([(message, ACK)])
+                    await queue.settle(steps(queue, [(message, ACK)]))
                     await send(queue, *in_group("a", "a1"))
                     continue
                 given_back += 1
@@ -426,7 +433,7 @@ def test_expired_message_is_put_aside_and_in_the_dead_letters_removed(tmp_path: 
             (fresh,) = await queue.receive(10, 0)
             assert fresh.body == b"fresh"
             assert (await queue.depth())[:4] == (0, 2, 0, 149)
-            assert not await queue.settle([(held, ACK)])
+            assert not await queue.settle(steps(queue, [(held, ACK)]))
         async with opened("local://q.fifo/dead-letter", tmp_path, clock) as aside:
             (entry,) = await aside.receive(1, 0)
             assert entry.body == b"1"
@@ -458,16 +465,17 @@ def test_message_that_ends_its_process_each_time_is_put_aside(tmp_path: Path) ->
     asyncio.run(scenario())
 
 
-def test_dead_letter_cannot_be_put_aside_again_and_stays_locked(tmp_path: Path) -> None:
+def test_dead_letter_cannot_be_put_aside_again_and_comes_back(tmp_path: Path) -> None:
     async def scenario() -> None:
         clock = MovableClock()
         async with opened("local://q/dead-letter", tmp_path, clock) as aside:
             await send(aside, OutgoingMessage("{}"))
             (entry,) = await take(aside, 1)
-            (failure,) = await aside.settle([(entry, dead_letter("again"))])
-            assert "is in the dead-letter queue" in str(failure.error)
-            assert entry.id in str(failure.error)
-            assert not await aside.settle([(entry, ACK)])
+            (step,) = steps(aside, [(entry, dead_letter("again"))])
+            reason = "again (not dead-lettered: it is in the dead-letter queue)"
+            assert (step.action, step.outcome.reason) == (Action.GIVE_BACK, reason)
+            assert not await aside.settle([step])
+            assert [each.id for each in await take(aside, 1)] == [entry.id]
 
     asyncio.run(scenario())
 
@@ -478,9 +486,9 @@ def test_receipt_of_a_dead_letter_is_good_for_the_dead_letters_only(tmp_path: Pa
         async with opened(url, tmp_path) as queue, opened(f"{url}/dead-letter", tmp_path) as aside:
             await send(aside, OutgoingMessage("{}"))
             (entry,) = await take(aside, 1)
-            (failure,) = await queue.settle([(entry, ACK)])
+            (failure,) = await queue.settle(steps(queue, [(entry, ACK)]))
             assert failure.message is entry
-            assert not await aside.settle([(entry, ACK)])
+            assert not await aside.settle(steps(aside, [(entry, ACK)]))
 
     asyncio.run(scenario())
 
@@ -490,7 +498,7 @@ def test_redriven_message_starts_anew_with_its_identity(tmp_path: Path) -> None:
         async with opened("local://q", tmp_path) as queue:
             await send(queue, OutgoingMessage("{}"))
             (first,) = await take(queue, 1)
-            await queue.settle([(first, dead_letter("bad"))])
+            await queue.settle(steps(queue, [(first, dead_letter("bad"))]))
             async with opened("local://q/dead-letter", tmp_path) as aside:
                 (entry,) = await take(aside, 1)
             carried = {"queue_runtime": json.dumps({"id": entry.id})}
@@ -509,7 +517,7 @@ def test_depth_tells_ages_and_dead_letters(tmp_path: Path) -> None:
         async with opened("local://q", tmp_path, clock) as queue:
             assert await queue.depth() == (0, 0, 0, 0, 0.0)
             await send(queue, OutgoingMessage("a"), OutgoingMessage("b"))
-            await queue.settle([((await take(queue, 1))[0], dead_letter("bad"))])
+            await queue.settle(steps(queue, [((await take(queue, 1))[0], dead_letter("bad"))]))
             clock.move(30)
             await send(queue, OutgoingMessage("c", delay=1))
             assert await queue.depth() == (1, 0, 1, 1, 30.0)
@@ -525,11 +533,11 @@ def test_purge_removes_what_is_locked_too_and_leaves_the_dead_letters(
         async with opened(f"local://{name}", tmp_path) as queue:
             await send(queue, *in_group("a", "1", "2", "3"))
             (bad,) = await queue.receive(1, 0)
-            await queue.settle([(bad, dead_letter("bad"))])
+            await queue.settle(steps(queue, [(bad, dead_letter("bad"))]))
             (held,) = await queue.receive(1, 0)
             assert await queue.purge() == 2
             assert (await queue.depth())[:4] == (0, 0, 0, 1)
-            (failure,) = await queue.settle([(held, ACK)])
+            (failure,) = await queue.settle(steps(queue, [(held, ACK)]))
             assert held.id in str(failure.error)
             await send(queue, *in_group("a", "4"))
             assert [m.body for m in await queue.receive(9, 0)] == [b"4"]
@@ -542,12 +550,12 @@ def test_receipt_of_a_removed_message_does_not_fit_a_later_one(tmp_path: Path) -
         async with opened("local://q", tmp_path) as queue:
             await send(queue, OutgoingMessage("early"))
             (early,) = await take(queue, 1)
-            await queue.settle([(early, ACK)])
+            await queue.settle(steps(queue, [(early, ACK)]))
             await send(queue, OutgoingMessage("late"))
             (late,) = await take(queue, 1)
             assert late.receipt[0] == early.receipt[0]  # the row's number is used again
-            (failure,) = await queue.settle([(early, ACK)])
+            (failure,) = await queue.settle(steps(queue, [(early, ACK)]))
             assert failure.message is early
-            assert not await queue.settle([(late, ACK)])
+            assert not await queue.settle(steps(queue, [(late, ACK)]))
 
     asyncio.run(scenario())

@@ -20,6 +20,7 @@ from queue_runtime.config import Secret
 from queue_runtime.errors import MissingExtraError, QueueNotFoundError, TransportError
 from queue_runtime.observability import events
 from queue_runtime.outcome import Disposition, Outcome
+from queue_runtime.testing.conformance.rig import steps
 from queue_runtime.transports.base import Depth, OutgoingMessage
 from queue_runtime.transports.service_bus import depth as service_bus_depth
 from queue_runtime.transports.service_bus.address import read_address
@@ -83,7 +84,7 @@ def texts(count: int, **fields: Any) -> list[OutgoingMessage]:
 
 async def dead_letter_one(transport: ServiceBusTransport) -> None:
     (message,) = await transport.receive(1, PATIENCE_SECONDS)
-    assert not await transport.settle([(message, DEAD)])
+    assert not await transport.settle(steps(transport, [(message, DEAD)]))
 
 
 def requests(broker: ServiceBusBroker) -> list[str]:

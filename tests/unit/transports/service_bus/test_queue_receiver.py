@@ -20,6 +20,7 @@ from queue_runtime.errors import (
 from queue_runtime.message import Message
 from queue_runtime.observability import events
 from queue_runtime.outcome import ACK, Disposition, Outcome
+from queue_runtime.testing.conformance.rig import acknowledged, steps
 from queue_runtime.transports.base import OutgoingMessage
 from queue_runtime.transports.service_bus import settling as service_bus_settling
 from queue_runtime.transports.service_bus.address import read_address
@@ -86,7 +87,7 @@ def test_settling_does_not_wait_for_a_receive_that_waits(broker: ServiceBusBroke
         waiting = asyncio.create_task(_receive(transport, 600))
         async with asyncio.timeout(PATIENCE_SECONDS):  # each would have to wait 5 seconds
             for message in messages:
-                assert not await transport.settle([(message, ACK)])
+                assert not await transport.settle(steps(transport, [(message, ACK)]))
             assert not await transport.send(texts("last"))
             (last,) = await waiting
         assert (last.id, last.delivery_count) == ("last", 1)
@@ -134,7 +135,7 @@ def test_one_link_that_cannot_be_opened_fails_its_own_messages_only(
         bad.receipt = SimpleNamespace(source=other)
         for failures in (
             await transport.renew([good, bad]),
-            await transport.settle([(bad, ACK), (good, ACK)]),
+            await transport.settle(steps(transport, [(bad, ACK), (good, ACK)])),
         ):
             assert [failure.message for failure in failures] == [bad]
         assert broker.journal.events(Kind.COMPLETED, message_id="a")
@@ -168,7 +169,7 @@ def test_what_a_receive_asked_for_in_vain_is_not_locked_later(broker: ServiceBus
         (first,) = await transport.receive(100, PATIENCE_SECONDS)
         assert not await transport.send(texts("b"))
         # A round trip behind the end of the receive: what it had asked for has reached the broker.
-        assert not await transport.settle([(first, ACK)])
+        assert not await transport.settle(steps(transport, [(first, ACK)]))
         assert [each.locked for each in broker.messages("orders")] == [False]
         assert [event.message_id for event in broker.journal.events(Kind.DELIVERED)] == ["a"]
 
@@ -188,7 +189,7 @@ def test_several_receivers(broker: ServiceBusBroker) -> None:
             messages += await transport.receive(10, PATIENCE_SECONDS)
         assert sorted(int(message.id) for message in messages) == list(range(20))
         assert not await transport.renew(messages)
-        assert not await transport.settle([(message, ACK) for message in messages])
+        assert not await transport.settle(acknowledged(transport, messages))
         assert broker.messages("orders") == []
 
     run(transport, work())
@@ -222,11 +223,11 @@ def test_subscription_and_dead_letters(broker: ServiceBusBroker) -> None:
         (message,) = await transport.receive(1, PATIENCE_SECONDS)
         assert message.queue == "news/all"
         bad = Outcome(Disposition.DEAD_LETTER, reason="bad")
-        assert not await transport.settle([(message, bad)])
+        assert not await transport.settle(steps(transport, [(message, bad)]))
         (entry,) = await aside.receive(1, PATIENCE_SECONDS)
         assert (entry.id, entry.queue, dict(entry.attributes)) == ("a", "news/all/dead-letter", {})
         assert entry.native.dead_letter_reason == "bad"
-        assert not await aside.settle([(entry, ACK)])
+        assert not await aside.settle(steps(aside, [(entry, ACK)]))
         (failure,) = await aside.send(texts("b"))
         assert "takes no messages" in str(failure.error)
         await aside.aclose()
@@ -247,11 +248,11 @@ def test_settlement_that_is_never_answered(
         assert not await transport.send(texts("a", "b"))
         messages = list(await transport.receive(2, PATIENCE_SECONDS))
         broker.fail(Point.SETTLE, LoseReply(), operation="complete")
-        (failure,) = await transport.settle([(message, ACK) for message in messages])
+        (failure,) = await transport.settle(acknowledged(transport, messages))
         assert type(failure.error) is TransportError
         assert failure.message.id in str(failure.error)
         # It took place, which the next attempt cannot know: the lock has gone with the message.
-        (again,) = await transport.settle([(failure.message, ACK)])
+        (again,) = await transport.settle(steps(transport, [(failure.message, ACK)]))
         assert isinstance(again.error, LockLostError)
         assert broker.messages("orders") == []
 
@@ -269,10 +270,10 @@ def test_messages_of_a_connection_that_is_gone(
         (message,) = await transport.receive(1, PATIENCE_SECONDS)
         broker.drop_connections()
         outcome = Outcome(disposition, reason="why")
-        failures = await transport.settle([(message, outcome)])
+        failures = await transport.settle(steps(transport, [(message, outcome)]))
         if failures:  # noticed only by this attempt: the next one has a new connection
             assert not isinstance(failures[0].error, LockLostError)
-            assert not await transport.settle([(message, outcome)])
+            assert not await transport.settle(steps(transport, [(message, outcome)]))
         kinds = {
             Disposition.ACK: Kind.COMPLETED,
             Disposition.RETRY: Kind.ABANDONED,
@@ -294,7 +295,7 @@ def test_messages_of_two_connections_are_settled_together(broker: ServiceBusBrok
             got = len(messages)
             while len(messages) < got + len(lot):
                 messages += await transport.receive(10, PATIENCE_SECONDS)
-        assert not await transport.settle([(message, ACK) for message in reversed(messages)])
+        assert not await transport.settle(acknowledged(transport, reversed(messages)))
         assert broker.messages("orders") == []
 
     run(transport, work())

@@ -18,6 +18,7 @@ from queue_runtime.errors import (
 )
 from queue_runtime.observability import events
 from queue_runtime.outcome import ACK, Disposition, Outcome
+from queue_runtime.testing.conformance.rig import acknowledged, steps
 from queue_runtime.transports import open_transport
 from queue_runtime.transports.base import OutgoingMessage
 from tests.brokers.sqs import Cut, Fail, FailEntries, Kind, Latency, SqsBroker, Throttle
@@ -81,7 +82,7 @@ def test_the_dead_letter_queue_is_found_in_the_redrive_policy(broker: SqsBroker)
 
     async def test(queue: SqsTransport) -> None:
         (message,) = await received(queue)
-        assert not await queue.settle([(message, dead_letter())])
+        assert not await queue.settle(steps(queue, [(message, dead_letter())]))
 
     with_queue(test)
     assert (broker.counts("orders").in_flight, broker.counts("dead").visible) == (0, 1)
@@ -94,7 +95,7 @@ def test_a_configured_dead_letter_queue_comes_before_the_policys(broker: SqsBrok
 
     async def test(queue: SqsTransport) -> None:
         (message,) = await received(queue)
-        assert not await queue.settle([(message, dead_letter())])
+        assert not await queue.settle(steps(queue, [(message, dead_letter())]))
 
     with_queue(test, dead_letter="mine")
     assert (broker.counts("mine").visible, broker.counts("dead").visible) == (1, 0)
@@ -107,7 +108,7 @@ def test_dead_letters_are_looked_into_with_the_settings_of_their_queue(broker: S
     async def test(queue: SqsTransport) -> None:
         assert (await queue.depth()).dead_lettered is None
         (message,) = await received(queue)
-        (failure,) = await queue.settle([(message, dead_letter())])
+        (failure,) = await queue.settle(steps(queue, [(message, dead_letter())]))
         assert "no dead-letter queue is configured" in str(failure.error)
 
     with_queue(test, "dead", dead_letter=broker.arn("dead"))
@@ -180,9 +181,9 @@ def test_a_queue_whose_attributes_may_not_be_read_works_with_a_warning(
     async def test(queue: SqsTransport) -> None:
         assert not await queue.send([OutgoingMessage("x")])
         (message,) = await received(queue)
-        (failure,) = await queue.settle([(message, dead_letter())])
+        (failure,) = await queue.settle(steps(queue, [(message, dead_letter())]))
         assert "no dead-letter queue is configured" in str(failure.error)
-        assert not await queue.settle([(message, ACK)])
+        assert not await queue.settle(steps(queue, [(message, ACK)]))
 
     with_queue(test)
     assert "allow sqs:GetQueueAttributes" in caplog.text
@@ -294,9 +295,9 @@ def test_credentials_that_expired_are_read_anew(
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
         (message,) = await received(queue)
         broker.faults.add(Fail("ExpiredToken", 403), times=1)
-        (failure,) = await queue.settle([(message, ACK)])
+        (failure,) = await queue.settle(steps(queue, [(message, ACK)]))
         assert isinstance(failure.error, AccessDeniedError)
-        assert not await queue.settle([(message, ACK)])
+        assert not await queue.settle(steps(queue, [(message, ACK)]))
 
     with_queue(test)
 
@@ -387,7 +388,7 @@ def test_a_cancelled_receive_gives_what_was_on_its_way(broker: SqsBroker) -> Non
         broker.journal.wait_until(lambda: broker.journal.totals[Kind.RECEIVED] == 1)
         receive.cancel()
         await asyncio.wait([receive])
-        assert not await queue.settle([(message, ACK) for message in receive.result()])
+        assert not await queue.settle(acknowledged(queue, receive.result()))
 
     with_queue(test)
     assert broker.counts("orders") == (0, 0, 0)
@@ -447,7 +448,7 @@ def test_receives_cancelled_together_take_each_message_once(broker: SqsBroker) -
                 message for each in receives if not each.cancelled() for message in each.result()
             ]
             assert len(got) == broker.counts("orders").in_flight
-            assert not await queue.settle([(message, retry(0)) for message in got])
+            assert not await queue.settle(steps(queue, [(message, retry(0)) for message in got]))
 
     with_queue(test)
 
@@ -482,7 +483,7 @@ def test_a_stale_message_is_never_deleted(broker: SqsBroker) -> None:
         (message,) = await received(queue)
         clock.move(100)
         for outcome in (ACK, retry(5), dead_letter()):
-            (failure,) = await queue.settle([(message, outcome)])
+            (failure,) = await queue.settle(steps(queue, [(message, outcome)]))
             assert isinstance(failure.error, LockLostError)
         (failure,) = await queue.renew([message])
         assert isinstance(failure.error, LockLostError)
@@ -499,7 +500,7 @@ def test_each_entry_of_a_delete_fails_for_itself(broker: SqsBroker) -> None:
     async def test(queue: SqsTransport) -> None:
         messages = await received(queue)
         broker.faults.add(FailEntries(ids=("1", "3")), calls=["DeleteMessageBatch"])
-        failures = await queue.settle([(message, ACK) for message in messages])
+        failures = await queue.settle(acknowledged(queue, messages))
         assert [failure.message for failure in failures] == [messages[1], messages[3]]
         assert "InternalError" in str(failures[0].error)
         assert messages[1].id in str(failures[0].error)
@@ -514,7 +515,7 @@ def test_twenty_five_outcomes_are_three_requests(broker: SqsBroker) -> None:
 
     async def test(queue: SqsTransport) -> None:
         messages = [m for _ in range(3) for m in await received(queue)]
-        assert not await queue.settle([(message, ACK) for message in messages])
+        assert not await queue.settle(acknowledged(queue, messages))
 
     with_queue(test)
     assert broker.journal.calls["DeleteMessageBatch"] == 3
@@ -534,7 +535,7 @@ def test_a_retry_is_late_rather_than_early_and_within_twelve_hours(
     async def test(queue: SqsTransport) -> None:
         (message,) = await received(queue)
         clock.move(age)
-        assert not await queue.settle([(message, retry(delay))])
+        assert not await queue.settle(steps(queue, [(message, retry(delay))]))
 
     with_queue(test, clock=clock, visibility_seconds=100)
     (event,) = broker.journal.events(Kind.VISIBILITY_CHANGED)
@@ -592,10 +593,10 @@ def test_a_dead_letter_is_copied_once_though_its_delete_fails(broker: SqsBroker)
     async def test(queue: SqsTransport) -> None:
         (message,) = await received(queue)
         broker.faults.add(FailEntries(), calls=["DeleteMessageBatch"], times=1)
-        (failure,) = await queue.settle([(message, dead_letter())])
+        (failure,) = await queue.settle(steps(queue, [(message, dead_letter())]))
         assert type(failure.error) is TransportError
         # What a poller does of a dead-letter that failed.
-        assert not await queue.settle([(message, retry(5))])
+        assert not await queue.settle(steps(queue, [(message, retry(5))]))
 
     with_queue(test)
     assert (broker.counts("orders").in_flight, broker.counts("dead").visible) == (0, 1)
@@ -609,7 +610,9 @@ def test_a_dead_letter_that_could_not_be_copied_is_still_there(broker: SqsBroker
         first, second = await received(queue)
         rule = FailEntries("AccessDenied", ids=("0",))
         broker.faults.add(rule, calls=["SendMessageBatch"])
-        (failure,) = await queue.settle([(first, dead_letter()), (second, dead_letter())])
+        (failure,) = await queue.settle(
+            steps(queue, [(first, dead_letter()), (second, dead_letter())])
+        )
         assert failure.message is first
         assert "sqs:SendMessage on the dead-letter queue" in str(failure.error)
 
@@ -626,14 +629,14 @@ def test_a_dead_letter_is_sent_once_however_long_its_original_stays(broker: SqsB
         first, second = await received(queue)
         rule = broker.faults.add(Fail("AccessDenied", 403), calls=["DeleteMessageBatch"])
         outcome = dead_letter()
-        (failure,) = await queue.settle([(first, outcome)])
-        assert failure.is_put_aside
+        (failure,) = await queue.settle(steps(queue, [(first, outcome)]))
+        assert failure.is_made
         clock.move(90)
         assert not await queue.renew([first, second])
         clock.move(20)
-        await queue.settle([(second, dead_letter())])
+        await queue.settle(steps(queue, [(second, dead_letter())]))
         broker.faults.remove(rule)
-        assert not await queue.settle([(first, outcome)])
+        assert not await queue.settle(steps(queue, [(first, outcome)]))
 
     with_queue(test, clock=clock, visibility_seconds=100)
     assert broker.counts("dead").visible == 2
@@ -645,7 +648,7 @@ def test_a_fifo_dead_letter_keeps_its_group_and_says_why(broker: SqsBroker) -> N
     async def test(queue: SqsTransport) -> None:
         await queue.send([OutgoingMessage("x", group_id="g")])
         (message,) = await received(queue)
-        assert not await queue.settle([(message, dead_letter())])
+        assert not await queue.settle(steps(queue, [(message, dead_letter())]))
         aside = open_queue("dead.fifo")
         (copy,) = await received(aside)
         await aside.aclose()
