@@ -13,8 +13,9 @@ import pytest
 from queue_runtime import Batch, Message, Retry, queue_handler
 from queue_runtime.config import load_settings
 from queue_runtime.hosts.poller import Poller, Until
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.observability.exporters.logs import InfoSampler, JsonFormatter, log_as_json
+from queue_runtime.observability.log_lines import FIELDS
 from queue_runtime.outcome import ACK, Disposition, Outcome
 from queue_runtime.transports import open_transport
 from queue_runtime.transports.base import OutgoingMessage
@@ -66,7 +67,7 @@ def talks_of_all(batch: Batch[str]) -> None:
 
 
 def _of(line: dict[str, Any]) -> list[Any]:
-    return [line[name] for name in events.FIELDS]
+    return [line[name] for name in FIELDS]
 
 
 def test_a_line_inside_a_handler_says_which_message(lines: Lines) -> None:
@@ -84,7 +85,7 @@ def test_none_is_written_and_not_left_out(lines: Lines) -> None:
     Rig(talks)(*records("busy"))
     assert lines.about("queue_runtime")
     for line in lines.about("shop") + lines.about("queue_runtime")[1:]:
-        assert set(events.FIELDS) <= line.keys()
+        assert set(FIELDS) <= line.keys()
         assert line["session_id"] is None
 
 
@@ -133,7 +134,7 @@ def test_what_was_bound_ends_with_the_call(lines: Lines) -> None:
     log_as_json("INFO")
     Rig(talks)(*records("a"))
     own.info("later")
-    assert not set(events.FIELDS) & lines.about("shop")[-1].keys()
+    assert not set(FIELDS) & lines.about("shop")[-1].keys()
 
 
 def test_without_json_logs_nothing_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from queue_runtime import Batch, DeadLetter, Message, Retry, queue_handler
 from queue_runtime.config import load_settings
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.observability.span_attributes import SpanPlace
 from queue_runtime.observability.trace_context import (
     creation_contexts,

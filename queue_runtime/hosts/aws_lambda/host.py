@@ -12,7 +12,7 @@ from queue_runtime.definition import Shape
 from queue_runtime.dispatch import Deadline, Order, as_one, at_once, in_turn
 from queue_runtime.errors import EventError
 from queue_runtime.message import Message
-from queue_runtime.observability import events
+from queue_runtime.observability.events import GroupsOfDelivery, events
 from queue_runtime.outcome import ACK, Disposition, Outcome, unrun
 from queue_runtime.pipeline import Pipeline, run_blocking
 from queue_runtime.transports.sqs.wire import LAMBDA_RECORD
@@ -94,7 +94,7 @@ class LambdaHost:
         self._queues: dict[str, QueueArn] = {}
         self._sources: dict[QueueArn, SqsSource] = {}
         for sentence in (*self.settings.warnings, *self.settings.unusable_on("lambda")):
-            events.logger.warning(sentence)
+            events.warning(self.settings.queue, "settings", "%s", sentence)
         if self.settings.preload == "init":
             self._preload()
 
@@ -124,13 +124,13 @@ class LambdaHost:
         else:
             outcomes = self._watched_outcomes(queue, messages, deadline)
         if self._observe:
-            self._observe(messages, outcomes)
+            events.observe(messages, self._observe, messages, outcomes)
         return _reply(records, outcomes)
 
     def _outcomes(
         self, queue: QueueArn, messages: Sequence[Message[Any]], deadline: Deadline
     ) -> Sequence[Outcome]:
-        groups = events.GroupsOfDelivery(queue.name, messages) if queue.ordered else None
+        groups = GroupsOfDelivery(queue.name, messages) if queue.ordered else None
         outcomes = self._process(messages, self._dispatch(queue, deadline))
         seconds = 0.0
         if outcomes.count(ACK) < len(outcomes):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.outcome import Disposition
 from queue_runtime.transports.service_bus.wire import delayed_copy
 
@@ -69,14 +69,8 @@ class DelayedCopies:
         sent = [True] * len(messages)
         for at, why in self._failures(messages, outcomes, wire).items():
             sent[at] = False
-            message = messages[at]
-            events.logger.warning(
-                "message %s of %s could not be delayed and comes back at once: %s",
-                message.id,
-                message.queue,
-                why,
-                extra=events.fields(message, "abandon"),
-            )
+            text = "could not be delayed and comes back at once: %s"
+            events.warning(messages[at], "abandon", text, why)
         return sent
 
     def _failures(

@@ -16,10 +16,12 @@ from queue_runtime.hosts.azure_functions.delayed_copies import DelayedCopies
 from queue_runtime.hosts.azure_functions.lock_renewal import LockRenewal, lock_seconds_left
 from queue_runtime.hosts.azure_functions.settling import Settled, Settling
 from queue_runtime.message import Message
-from queue_runtime.observability import events
+from queue_runtime.observability.events import GroupsOfDelivery, events
+from queue_runtime.observability.log_lines import HeldLines
 from queue_runtime.observability.span_attributes import SpanPlace
 from queue_runtime.outcome import Disposition
 from queue_runtime.pipeline import Pipeline, run_blocking
+from queue_runtime.printable import printable
 from queue_runtime.transports.service_bus.functions_wire import DELIVERY, LOCKED, Delivery
 from queue_runtime.transports.service_bus.wire import SINGLE, FunctionWire
 
@@ -154,9 +156,9 @@ class FunctionsHost:
             with watch.delivery(queue, messages, within=_caller(context), own_span=many):
                 settled = await self._settled(messages, wire, started, many)
         if self._observe:
-            self._observe(messages, settled.outcomes)
+            events.observe(messages, self._observe, messages, settled.outcomes)
         if settled.failure:
-            raise InvocationFailedError(settled.failure)
+            raise InvocationFailedError(printable(settled.failure))
 
     async def _settled(
         self, messages: list[Message[Any]], wire: Any, started: float, many: bool
@@ -164,7 +166,7 @@ class FunctionsHost:
         queue = self.source.name
         groups = None
         if many and self.source.sessions:
-            groups = events.GroupsOfDelivery(queue, messages)
+            groups = GroupsOfDelivery(queue, messages)
         renewal = self._renewal(messages) if many and self._renews else None
         try:
             dispatch = self._dispatch(self._deadline(started))
@@ -241,7 +243,11 @@ class FunctionsHost:
             return blocking(*arguments)
         from asyncio import to_thread
 
-        return await to_thread(blocking, *arguments)
+        lines = HeldLines()
+        try:
+            return await to_thread(lines.run, blocking, *arguments)
+        finally:
+            lines.write()
 
     def _deadline(self, started: float) -> Deadline:
         reserve = min(self.settings.reserve_seconds, self._seconds * _LARGEST_RESERVE)

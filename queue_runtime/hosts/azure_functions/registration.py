@@ -12,7 +12,7 @@ from queue_runtime.definition import Shape
 from queue_runtime.errors import HandlerDefinitionError, MissingExtraError
 from queue_runtime.hosts.azure_functions.host import FunctionsHost, Source, why_no_copies
 from queue_runtime.hosts.azure_functions.timeouts import app_folders, invocation_seconds
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -204,7 +204,7 @@ def _free_name(app: Any, name: str, title: str) -> str:
 
 def _warn(settings: Settings, source: Source) -> None:
     for sentence in (*settings.warnings, *settings.unusable_on("functions")):
-        events.logger.warning(sentence)
+        events.warning(source.name, "settings", "%s", sentence)
     refused = why_no_copies(source)
     if settings.delayed_retries and refused:
         events.say_once(source.name, "delayed_retry", refused)

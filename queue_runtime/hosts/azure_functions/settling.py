@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from queue_runtime.clouds import azure_settlement as settlement
 from queue_runtime.clouds.azure_settlement import SettlementMissingError
 from queue_runtime.errors import LockLostError
-from queue_runtime.observability import events, metrics
+from queue_runtime.observability import metrics
+from queue_runtime.observability.events import events
 from queue_runtime.outcome import ACK, Disposition, Outcome
 from queue_runtime.settlement.lineage import ERROR_TEXT_LENGTH
 
@@ -184,12 +185,13 @@ class Settling:
             return
         error = self._call([settlement.release_session(message.group_id)])[0]
         if error is not None:
-            events.logger.warning(
+            events.warning(
+                self._queue,
+                "abandon",
                 "session %s of %s could not be released; it comes back when its lock ends: %s",
                 message.group_id,
                 self._queue,
                 error,
-                extra=events.fields(message, "abandon"),
             )
 
     def _call_for(self, message: Message[Any], outcome: Outcome) -> Call:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.outcome import Disposition
 from queue_runtime.settlement.lineage import dead_letter_facts
 from queue_runtime.transports.base import SettleFailure
@@ -132,13 +132,8 @@ class Settling:
             if position not in failures:
                 message.receipt.copied = True
                 continue
-            events.logger.warning(
-                "message %s of %s could not be delayed and comes back at once: %s",
-                message.id,
-                self._queue,
-                failures[position],
-                extra=events.fields(message, "abandon"),
-            )
+            text = "could not be delayed and comes back at once: %s"
+            events.warning(message, "abandon", text, failures[position])
 
     def _is_delayed(self, message: Message[Any], outcome: Outcome) -> bool:
         if outcome.disposition is not Disposition.RETRY or not outcome.delay:

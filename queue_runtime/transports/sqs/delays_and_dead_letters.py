@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from queue_runtime.clouds.aws import error_code, queue_arn, queue_url, sqs_client
 from queue_runtime.errors import MissingExtraError, QueueNotFoundError
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.outcome import Disposition, Outcome
 from queue_runtime.settlement.lineage import dead_letter_facts
 from queue_runtime.transports.sqs import batch_calls as sqs_calls
@@ -190,14 +190,12 @@ class SqsSource:
         for at, code in failed.items():
             if code == sqs_calls.NO_TIME:
                 continue
-            message = delayed[at][0]
-            events.logger.warning(
-                "the retry delay of message %s of %s could not be set (%s): it comes back at the "
-                "queue's own visibility timeout; sqs:ChangeMessageVisibility is needed for it",
-                message.id,
-                message.queue,
+            events.warning(
+                delayed[at][0],
+                "abandon",
+                "comes back at the queue's own visibility timeout: its retry delay could not be "
+                "set (%s); sqs:ChangeMessageVisibility is needed for it",
                 code,
-                extra=events.fields(message, "abandon"),
             )
 
 

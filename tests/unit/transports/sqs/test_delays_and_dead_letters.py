@@ -8,7 +8,8 @@ from botocore.exceptions import PartialCredentialsError
 from queue_runtime.clouds.aws import parse_queue_arn
 from queue_runtime.errors import MissingExtraError, QueueNotFoundError
 from queue_runtime.message import Message
-from queue_runtime.observability import events, metrics
+from queue_runtime.observability import metrics
+from queue_runtime.observability.events import events
 from queue_runtime.outcome import ACK, Disposition, Outcome, unrun
 from queue_runtime.pipeline import run_blocking
 from queue_runtime.transports.sqs.delays_and_dead_letters import LONGEST_DELAY, SqsSource
