@@ -20,7 +20,6 @@ from queue_runtime import (
     SettingsError,
     queue_handler,
     register,
-    report,
 )
 from queue_runtime.hosts.azure_functions import batch_binding
 from tests.hosts.azure_functions.conftest import Hosts
@@ -358,4 +357,3 @@ def test_the_annotation_is_one_that_the_worker_can_index(app: func.FunctionApp) 
 def test_the_package_has_no_other_lazy_names() -> None:
     with pytest.raises(AttributeError, match="no attribute 'unregister'"):
         _ = queue_runtime.unregister
-    assert report.logger.name == "queue_runtime"
