@@ -191,7 +191,7 @@ class LogLines:
             count_lost(about, error)
 
 
-_OBSERVER: Final = "an observer raised %s"
+_OBSERVER: Final = "shown to an observer that raised %s"
 
 
 class HeldLines:

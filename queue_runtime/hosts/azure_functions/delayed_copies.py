@@ -78,7 +78,7 @@ class DelayedCopies:
         messages: Sequence[Message[Any]],
         outcomes: Sequence[Outcome],
         wire: ServiceBusWire,
-    ) -> dict[int, str]:
+    ) -> dict[int, Exception]:
         try:
             if self._sender is None:
                 self._sender = self._make_sender()
@@ -86,8 +86,6 @@ class DelayedCopies:
                 delayed_copy(message, wire, outcome.delay or 0.0)
                 for message, outcome in zip(messages, outcomes, strict=True)
             ]
-            return {
-                failure.position: str(failure.error) for failure in self._sender.send_now(copies)
-            }
+            return {failure.position: failure.error for failure in self._sender.send_now(copies)}
         except Exception as error:  # without a copy the original is given back: nothing is lost
-            return dict.fromkeys(range(len(messages)), f"{type(error).__name__}: {error}")
+            return dict.fromkeys(range(len(messages)), error)
