@@ -175,7 +175,7 @@ def test_a_middleware_that_raises_is_named_with_its_message_and_place(
     seam: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(messages: object, call_next: object) -> Any:
-        return {}["SECRET"]
+        raise KeyError("SECRET")
 
     options: Any = {seam: [broken]}
 

@@ -220,7 +220,7 @@ METHODS = sorted(name for name in dir(Events) if not name.startswith("_"))
 def test_no_method_raises_whatever_it_meets(method: str) -> None:
     one = Events()
     one.watching = True
-    one.watch(BrokenWatcher())  # type: ignore[arg-type]
+    one.watch(BrokenWatcher())
     queue = f"broken-{method}"
     call: Callable[..., object] = getattr(one, method)
     call(*_public_calls(queue)[method])
