@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from functools import wraps
 from logging import ERROR, INFO, WARNING, getLogger
+from threading import local
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeAlias, TypeVar
 
 from queue_runtime.errors import BodyDecodeError, QueueRuntimeError
@@ -38,7 +38,15 @@ _NAMED_LENGTH: Final = 128
 # Private, so that no line goes around the methods below; ruff refuses a logger elsewhere.
 _logger: Final = getLogger("queue_runtime")
 is_logged: Final = _logger.isEnabledFor
-_held: Final[ContextVar[list[LogRecord] | None]] = ContextVar("queue_runtime_held", default=None)
+
+
+class _Thread(local):
+    """What the lines of one thread are kept in, where they are not written at once."""
+
+    kept: list[LogRecord] | None = None
+
+
+_thread: Final = _Thread()
 
 
 def guarded(cls: GuardedT) -> GuardedT:
@@ -209,11 +217,11 @@ class HeldLines:
         self, work: Callable[CallT, ResultT], *arguments: CallT.args, **named: CallT.kwargs
     ) -> ResultT:
         """Call something on the other thread, and keep what it writes."""
-        token = _held.set(self._records)
+        _thread.kept = self._records
         try:
             return work(*arguments, **named)
         finally:
-            _held.reset(token)
+            _thread.kept = None
 
     def write(self) -> None:
         """Write what has been kept, with the time at which it was said."""
@@ -251,9 +259,8 @@ def _shown(argument: object) -> object:
 
 
 def _handle(record: LogRecord) -> None:
-    kept = _held.get()
-    if kept is not None:
-        kept.append(record)
+    if _thread.kept is not None:
+        _thread.kept.append(record)
         return
     try:
         _logger.handle(record)
