@@ -18,7 +18,7 @@ from benchmarks.paired import Figure, figure
 from queue_runtime import Message, queue_handler
 from queue_runtime.config import load_settings
 from queue_runtime.hosts.aws_lambda.host import LambdaHost
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.observability.exporters.emf import Emf
 from queue_runtime.testing import sqs_event
 

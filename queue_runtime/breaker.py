@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from logging import getLogger
 from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from queue_runtime.errors import BodyDecodeError
 from queue_runtime.observability import metrics
+from queue_runtime.observability.events import events
 from queue_runtime.outcome import DeadLetter, Disposition
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from queue_runtime.config import Settings
     from queue_runtime.outcome import Outcome
 
-
-logger = getLogger("queue_runtime")
 
 _CLOSED, _ON_TRIAL, _OPEN = 0, 1, 2
 
@@ -140,10 +138,9 @@ class Breaker:
         self._say(_OPEN)
 
     def _log(self, what: str) -> None:
-        extra = {"queue_name": self.queue, "operation": "circuit_breaker"}
-        logger.warning(
-            "the circuit breaker of %s %s", self.queue or "the handler", what, extra=extra
-        )
+        name = self.queue or "the handler"
+        text = "the circuit breaker of %s %s"
+        events.warning(self.queue or None, "circuit_breaker", text, name, what)
 
     def _say(self, state: int) -> None:
         metrics.BREAKER_STATE.set(state, self.queue)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from logging import getLogger
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from queue_runtime.definition import Shape
 from queue_runtime.message import Batch, Message
+from queue_runtime.observability.events import events
 from queue_runtime.outcome import ACK, Outcome, Signal, unrun
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
         RunBatch,
     )
     from queue_runtime.retry import RetryPolicy
-
-logger = getLogger(__name__)
 
 ResultT = TypeVar("ResultT")
 
@@ -255,13 +253,11 @@ async def _through(
         outcomes = await step(messages)
         if len(outcomes) == len(messages) and all(isinstance(o, Outcome) for o in outcomes):
             return outcomes
-        logger.error(
-            "a middleware gave %d outcomes for %d messages; all are retried",
-            len(outcomes),
-            len(messages),
-        )
+        text = "to be delivered again: a middleware gave %d outcomes for %d messages"
+        events.error(messages, "middleware", text, len(outcomes), len(messages))
     except Exception as error:
-        logger.error("a middleware raised %s; its messages are retried", type(error).__qualname__)
+        text = "to be delivered again: a middleware raised %s"
+        events.error(messages, "middleware", text, error, raised=error)
     return [unrun("a middleware failed") for _ in messages]
 
 

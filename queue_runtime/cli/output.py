@@ -6,6 +6,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from queue_runtime.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -38,6 +40,7 @@ def console() -> Console | None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table: in colour at a terminal, else in plain aligned columns."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     screen = console()
     if screen is None:
         _plain_table(title, columns, rows)

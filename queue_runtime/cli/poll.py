@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import sys
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from queue_runtime.cli.targets import find_handler
 from queue_runtime.config import load_settings
 from queue_runtime.errors import SettingsError
 from queue_runtime.hosts.poller import Until
-from queue_runtime.observability.exporters.logs import log_as_json, set_level
+from queue_runtime.observability.exporters.logs import log_as_json, log_as_text
 from queue_runtime.transports import queue_url
 
 if TYPE_CHECKING:
@@ -109,22 +108,7 @@ def _set_up_logs(options: argparse.Namespace, settings: Settings) -> None:
         # Where no person looks a program does, such as the one that collects a container's lines.
         log_as_json(level, info_lines=settings.info_lines)
     else:
-        logging.basicConfig(
-            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-            datefmt="%H:%M:%S",
-            handlers=[_ToStderr()],
-        )
-        set_level(level)
-
-
-class _ToStderr(logging.Handler):
-    """Writes to what stderr is now: while a live table is drawn, that puts lines above it."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            sys.stderr.write(f"{self.format(record)}\n")
-        except Exception:
-            self.handleError(record)
+        log_as_text(level)
 
 
 def _jobs(options: argparse.Namespace) -> list[Job]:

@@ -6,13 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from logging import getLogger
 from typing import TYPE_CHECKING, Final
+
+from queue_runtime.observability.events import events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-logger = getLogger("queue_runtime")
 
 # One that ends this soon, this often, would only do so again.
 _QUICK_SECONDS: Final = 5.0
@@ -107,10 +106,11 @@ class _Child:
         quick = time.monotonic() - self._started < _QUICK_SECONDS
         self._quick_ends = self._quick_ends + 1 if quick else 0
         if self._quick_ends >= _QUICK_ENDS:
-            logger.error("a process ended with %d again and again: all are ended", self.code)
+            text = "a process ended with %d again and again: all are ended"
+            events.error(None, "processes", text, self.code)
             self.given_up = True
             return False
-        logger.warning("a process ended with %d: started again", self.code)
+        events.warning(None, "processes", "a process ended with %d: started again", self.code)
         self.code = 0
         self.start()
         return True

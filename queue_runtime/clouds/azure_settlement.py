@@ -226,7 +226,8 @@ def _open_channel(address: str) -> Any:
 
 
 def _text(field: int, value: str) -> bytes:
-    return _field(field, value.encode())
+    # A reason may quote half of a surrogate pair from a body, which UTF-8 has no form for.
+    return _field(field, value.encode(errors="backslashreplace"))
 
 
 def _field(field: int, data: bytes) -> bytes:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 from queue_runtime.config import load_settings
 from queue_runtime.definition import Shape
 from queue_runtime.dispatch import Order, as_one, at_once, in_turn
-from queue_runtime.observability import events
+from queue_runtime.observability.events import GroupsOfDelivery, events
 from queue_runtime.outcome import ACK, Outcome, unrun
 from queue_runtime.pipeline import Pipeline
 from queue_runtime.settlement.failures import outcomes_of
@@ -134,7 +134,7 @@ class PushDelivery:
         self.watch: Watch | None = self._new_watch() if wanted else None
         self.pipeline = self._new_pipeline()
         for sentence in (*self.settings.warnings, *self.settings.unusable_on(host)):
-            events.logger.warning(sentence)
+            events.warning(self.settings.queue, "settings", "%s", sentence)
 
     async def process(
         self, messages: Messages, arrival: Arrival, place: Settles
@@ -149,7 +149,7 @@ class PushDelivery:
             ):
                 outcomes = await self._outcomes(messages, arrival, place)
         if self._observe:
-            self._observe(messages, outcomes)
+            events.observe(messages, self._observe, messages, outcomes)
         return outcomes
 
     def flush(self, deadline: Deadline) -> None:
@@ -161,7 +161,7 @@ class PushDelivery:
         self, messages: Messages, arrival: Arrival, place: Settles
     ) -> Sequence[Outcome]:
         queue = arrival.queue
-        groups = events.GroupsOfDelivery(queue, messages) if arrival.ordered else None
+        groups = GroupsOfDelivery(queue, messages) if arrival.ordered else None
         run = self._run(messages, self._dispatch(arrival, place))
         outcomes = await (run if arrival.hold is None else arrival.hold(run))
         seconds = 0.0

@@ -57,14 +57,14 @@ class ClaimKeeper:
 
     Args:
         extend: the store's.
-        failed: told of an extension that failed.
+        failed: told of an extension that failed, and for which messages.
         clock: the one that `Message.locked_until` is by.
     """
 
     def __init__(
         self,
         extend: Callable[[Sequence[Claim], str, float], None],
-        failed: Callable[[Exception], None],
+        failed: Callable[[Sequence[Message[Any]], Exception], None],
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._extend = extend
@@ -108,11 +108,12 @@ class ClaimKeeper:
         ]
         if not renewed:
             return
-        seconds = seconds_left([holding.messages[at] for at in renewed], now)
+        messages = [holding.messages[at] for at in renewed]
+        seconds = seconds_left(messages, now)
         try:
             self._extend([holding.claims[at] for at in renewed], holding.owner, seconds)
         except Exception as error:
-            self._failed(error)
+            self._failed(messages, error)
         else:
             holding.last(now, seconds)
 

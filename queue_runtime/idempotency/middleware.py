@@ -10,7 +10,8 @@ from queue_runtime.idempotency.claim_renewal import ClaimKeeper, Holding, second
 from queue_runtime.idempotency.delivery import ClaimedDelivery, Duplicate
 from queue_runtime.idempotency.keys import Keys, MissingKeyError
 from queue_runtime.idempotency.store import FRESH
-from queue_runtime.observability import events, metrics
+from queue_runtime.observability import metrics
+from queue_runtime.observability.events import events
 from queue_runtime.outcome import ACK, DeadLetter, Disposition, unrun
 
 if TYPE_CHECKING:
@@ -253,13 +254,8 @@ class ClaimMiddleware:
     def _remember(self, delivery: ClaimedDelivery, done: Sequence[int], error: Exception) -> None:
         for at in done:
             message = delivery.messages[at]
-            events.logger.error(
-                "message %s of %s: its work is done and could not be noted (%s); it comes back",
-                message.id,
-                message.queue,
-                type(error).__qualname__,
-                extra=events.fields(message, "idempotency"),
-            )
+            text = "comes back: its work is done and could not be noted (%s)"
+            events.error(message, "idempotency", text, error)
             metrics.DEGRADED.add(1, message.queue, "idempotency_commit")
             if len(self._unrecorded) < _MOST_UNRECORDED:
                 self._unrecorded[delivery.held[at].key] = delivery.owner
@@ -314,22 +310,15 @@ class ClaimMiddleware:
         delivery.forget_decided()
         kind = type(error).__qualname__
         queue = delivery.messages[0].queue
-        events.logger.error(
-            "%s: no message runs, because the idempotency store did not answer (%s)",
-            queue,
-            kind,
-            extra={"queue_name": queue, "operation": "idempotency"},
-        )
+        text = "%s: no message runs, because the idempotency store did not answer (%s)"
+        events.error(queue, "idempotency", text, queue, error)
         metrics.DEGRADED.add(1, queue, "idempotency_store")
         back = unrun(f"the idempotency store did not answer ({kind})", delay=_STORE_DOWN_SECONDS)
         return [back] * len(delivery.messages)
 
-    def _not_extended(self, error: Exception) -> None:
-        events.logger.warning(
-            "claims could not be extended (%s): they may end before their work does",
-            type(error).__qualname__,
-            extra={"operation": "idempotency"},
-        )
+    def _not_extended(self, messages: Sequence[Message[Any]], error: Exception) -> None:
+        text = "may be done twice: claims could not be extended (%s), and may end before the work"
+        events.warning(messages, "idempotency", text, error)
 
 
 class CommitEach:
@@ -353,12 +342,10 @@ def _not_recorded(left: float) -> Outcome:
 
 
 def _say_overtaken(message: Message[Any]) -> None:
-    events.logger.warning(
-        "message %s of %s: its work outlasted its claim, and another delivery has the key now: it "
-        "may be done twice",
-        message.id,
-        message.queue,
-        extra=events.fields(message, "idempotency"),
+    events.warning(
+        message,
+        "idempotency",
+        "may be done twice: its work outlasted its claim, and another delivery has the key now",
     )
     metrics.DEGRADED.add(1, message.queue, "idempotency_overtaken")
 

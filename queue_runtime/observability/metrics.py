@@ -156,6 +156,9 @@ LOCKS_LOST: Final = Counter(
     "queue_locks_lost_total", _QUEUE, "Messages whose lock ended while they were held"
 )
 ERRORS: Final = Counter("queue_errors_total", ("queue", "error_type"), "Errors by category")
+SIGNALS: Final = Counter(
+    "queue_signals_total", ("queue", "signal"), "Retry, DeadLetter and Discard raised by handlers"
+)
 DEGRADED: Final = Counter(
     "queue_degraded_total",
     ("queue", "what"),
@@ -213,6 +216,7 @@ INSTRUMENTS: Final[tuple[Counter | Gauge | Histogram, ...]] = (
     DUPLICATES,
     LOCKS_LOST,
     ERRORS,
+    SIGNALS,
     DEGRADED,
     SEND_DURATION,
     RECEIVE_DURATION,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
+from queue_runtime.printable import bounded, printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -68,15 +70,16 @@ class Names:
         """Give the same, and what tells one message from others."""
         found = dict(operation)
         if self._current:
-            found["messaging.message.id"] = message.id
+            found["messaging.message.id"] = printable(message.id)
             if message.correlation_id is not None:
-                found["messaging.message.conversation_id"] = message.correlation_id
+                found["messaging.message.conversation_id"] = printable(message.correlation_id)
             if self.system == "servicebus":
-                found["messaging.servicebus.message.delivery_count"] = message.delivery_count
+                count = bounded(message.delivery_count)
+                found["messaging.servicebus.message.delivery_count"] = count
         if self._guide:
-            found["messaging.message_id"] = message.id
+            found["messaging.message_id"] = printable(message.id)
             if message.group_id is not None:
-                found["messaging.conversation_id"] = message.group_id
+                found["messaging.conversation_id"] = printable(message.group_id)
         return found
 
     def _of_operation(self, operation: str, queue: str) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from queue_runtime.definition import Shape
 from queue_runtime.errors import MissingExtraError
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.observability.exporters.logs import RUNNING, log_as_json
 from queue_runtime.observability.metrics import HANDLER_DURATION
 
@@ -77,7 +77,7 @@ class Watch:
         """Observe what is done to a queue."""
         events.systems[queue] = self._system
         if self._spans is not None:
-            self._spans.serve(queue)
+            _careful(self._spans.serve, queue)
 
     def around(self, queue: str | None = None) -> AroundCalls:
         """Give what observes a pipeline's calls.
@@ -168,7 +168,8 @@ def _careful(call: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _say_failed(what: str, error: Exception) -> None:
-    events.say_once("telemetry", what, f"{type(error).__qualname__} in {what} of telemetry")
+    sentence = f"{type(error).__qualname__} in {what} of telemetry"
+    events.say_once("telemetry", what, sentence, raised=error)
 
 
 def _around_one(run: Run, spans: Spans | None, took: Took) -> Run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _W3C: Final = re.compile(
     r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?", re.ASCII
 )
+# Printable ASCII (https://www.w3.org/TR/trace-context/#tracestate-header), of which 512 characters
+# have to be passed on at least.
+_STATE: Final = re.compile(r"[\x20-\x7e]{1,4096}", re.ASCII)
 _XRAY: Final = re.compile(r"Root=1-([0-9a-f]{8})-([0-9a-f]{24})", re.ASCII)
 _XRAY_PARENT: Final = re.compile(r"Parent=([0-9a-f]{16})", re.ASCII)
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
@@ -68,9 +71,14 @@ def w3c_context(text: object, state: object = None) -> SpanContext | None:
         int(span, 16),
         True,
         _SAMPLED if int(flags, 16) & 1 else _NOT_SAMPLED,
-        TraceState.from_header([state]) if state and isinstance(state, str) else None,
+        TraceState.from_header([state]) if _is_state(state) else None,
     )
     return context if context.is_valid else None
+
+
+def _is_state(state: object) -> TypeGuard[str]:
+    # What OpenTelemetry cannot read of it, it logs whole.
+    return isinstance(state, str) and _STATE.fullmatch(state) is not None
 
 
 def xray_context(header: str) -> SpanContext | None:

@@ -21,10 +21,11 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.observability.span_attributes import Names
 from queue_runtime.observability.trace_context import creation_contexts, w3c_context
 from queue_runtime.outcome import ACK, Disposition, Signal
+from queue_runtime.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -259,7 +260,7 @@ class Tracing:
             return
         attributes = {
             **self._names.of_operation("session", queue),
-            "queue_runtime.session_id": session,
+            "queue_runtime.session_id": printable(session),
         }
         self._sessions[queue, session] = self._tracer.start_span(
             f"session {queue}", None, SpanKind.CONSUMER, attributes

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from queue_runtime.errors import MissingExtraError
 from queue_runtime.outcome import ACK, Signal
+from queue_runtime.printable import bounded, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,8 +44,8 @@ class XRay:
         """Open a message's subsegment."""
         opened = self._open(f"process {message.queue}")
         if opened is not None:
-            opened.put_annotation("message_id", message.id)
-            opened.put_annotation("delivery_count", message.delivery_count)
+            opened.put_annotation("message_id", printable(message.id))
+            opened.put_annotation("delivery_count", bounded(message.delivery_count))
         return opened
 
     def begin_batch(self, messages: Sequence[Message[Any]]) -> Any:

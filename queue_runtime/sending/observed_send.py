@@ -6,7 +6,7 @@ import sys
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -91,6 +91,21 @@ def test_each_prints_a_line_a_message_and_the_end_sums_up(
     assert (fate["fate"], fate["messages"]) == ("dead-lettered", 1)
 
 
+def test_a_producers_text_is_escaped_and_cut_in_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    event = json.loads((EVENTS / "poison.json").read_text())
+    identity = json.dumps({"id": "\ud800\x1b[31m\n" + "x" * 250_000})
+    record = event["Records"][0]
+    record["messageAttributes"] = {"queue_runtime": {"stringValue": identity, "dataType": "String"}}
+    (tmp_path / "event.json").write_text(json.dumps(event))
+    main(["invoke", "functions.orders:take_order", str(tmp_path / "event.json")])
+    table = capsys.readouterr().out
+    assert "\\ud800\\x1b[31m\\nxxx" in table
+    assert "\x1b" not in table
+    assert max(map(len, table.splitlines())) < 3_000
+
+
 def test_a_table_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     main(["send", "--queue", "local://q", '{"n": 1}'])
     capsys.readouterr()

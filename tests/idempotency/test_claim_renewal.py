@@ -34,6 +34,16 @@ class Extensions:
         self.happened.set()
 
 
+class Failed:
+    """Writes down for which messages an extension failed."""
+
+    def __init__(self) -> None:
+        self.ids: list[list[str]] = []
+
+    def __call__(self, messages: Sequence[Message[Any]], _error: Exception) -> None:
+        self.ids.append([message.id for message in messages])
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -54,8 +64,8 @@ class Stopped(ClaimKeeper):
 
 
 def test_a_renewed_lock_extends_its_claim(clock: Clock) -> None:
-    extend, failed = Extensions(), list[Exception]()
-    keeper = Stopped(extend, failed.append, clock)
+    extend, failed = Extensions(), Failed()
+    keeper = Stopped(extend, failed, clock)
     messages = locked(clock() + 30, clock() + 30)
     keeper.hold(Holding(messages, CLAIMS, "me", clock(), 30))
     clock.advance(8)
@@ -69,7 +79,7 @@ def test_a_renewed_lock_extends_its_claim(clock: Clock) -> None:
 
 def test_a_lock_that_was_lost_extends_nothing(clock: Clock) -> None:
     extend = Extensions()
-    keeper = Stopped(extend, lambda error: None, clock)
+    keeper = Stopped(extend, lambda _messages, _error: None, clock)
     keeper.hold(Holding(locked(clock() + 30, clock() + 30), CLAIMS, "me", clock(), 30))
     for _ in range(40):
         clock.advance(1)
@@ -78,14 +88,14 @@ def test_a_lock_that_was_lost_extends_nothing(clock: Clock) -> None:
 
 
 def test_an_extension_that_fails_is_tried_again(clock: Clock) -> None:
-    extend, failed = Extensions(), list[Exception]()
+    extend, failed = Extensions(), Failed()
     extend.failures = 1
-    keeper = Stopped(extend, failed.append, clock)
+    keeper = Stopped(extend, failed, clock)
     messages = locked(clock() + 60, clock() + 60)
     keeper.hold(Holding(messages, CLAIMS, "me", clock(), 30))
     clock.advance(8)
     keeper.sweep()
-    assert len(failed) == 1
+    assert failed.ids == [["m0", "m1"]]
     keeper.sweep()
     assert extend.made == []  # not at once
     clock.advance(6)
@@ -95,7 +105,7 @@ def test_an_extension_that_fails_is_tried_again(clock: Clock) -> None:
 
 def test_what_is_over_is_not_extended(clock: Clock) -> None:
     extend = Extensions()
-    keeper = Stopped(extend, lambda error: None, clock)
+    keeper = Stopped(extend, lambda _messages, _error: None, clock)
     holding = Holding(locked(clock() + 60), CLAIMS[:1], "me", clock(), 30)
     keeper.hold(holding)
     keeper.drop(holding)
@@ -106,7 +116,7 @@ def test_what_is_over_is_not_extended(clock: Clock) -> None:
 
 def test_the_thread_looks_in_time() -> None:
     extend = Extensions()
-    keeper = ClaimKeeper(extend, lambda error: None)
+    keeper = ClaimKeeper(extend, lambda _messages, _error: None)
     holding = Holding(locked(float("inf")), CLAIMS[:1], "me", 0.0, 0.0)
     keeper.hold(holding)
     try:

@@ -396,7 +396,7 @@ def test_done_work_that_could_not_be_noted_comes_back_when_its_claim_has_ended(
     assert done.failed == ["m1"]
     assert done.outcomes[0].unrun
     assert 29 < (done.outcomes[0].delay or 0) <= 30
-    assert "message m1 of orders: its work is done and could not be noted" in caplog.text
+    assert "message m1 of orders comes back: its work is done and could not be noted" in caplog.text
     # Elsewhere it is not run again within the claim, and is after it.
     assert shop.host()(*records({"id": 1})).failed == ["m1"]
     assert shop.ran == [1]

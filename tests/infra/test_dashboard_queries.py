@@ -29,6 +29,7 @@ TARGETS = [
 # Values of the labels that queries choose by; one each would leave some of them without data.
 VALUES = {
     "status": ("success", "failure"),
+    "signal": ("DeadLetter",),
     "error_type": ("receive:TransportError", "ValueError"),
     "what": ("idempotency_store",),
     "state": ("visible", "in_flight", "delayed", "dead_lettered"),

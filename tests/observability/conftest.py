@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.observability.exporters import logs
 from tests.observability.shown import Shown
 

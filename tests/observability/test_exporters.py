@@ -13,7 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from queue_runtime.errors import MissingExtraError, SettingsError
 from queue_runtime.hosts.poller.health import HealthServer
-from queue_runtime.observability import events, metrics
+from queue_runtime.observability import metrics
+from queue_runtime.observability.events import events
 from queue_runtime.observability.exporters import choice
 from queue_runtime.observability.exporters.emf import Emf
 from queue_runtime.observability.exporters.otel_metrics import OtelMetrics

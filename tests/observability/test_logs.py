@@ -4,21 +4,28 @@ import asyncio
 import io
 import json
 import logging
+import os
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from awslambdaric import bootstrap
+from awslambdaric.lambda_runtime_log_utils import LogFormat
 
 from queue_runtime import Batch, Message, Retry, queue_handler
 from queue_runtime.config import load_settings
 from queue_runtime.hosts.poller import Poller, Until
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.observability.exporters.logs import InfoSampler, JsonFormatter, log_as_json
+from queue_runtime.observability.log_lines import FIELDS
 from queue_runtime.outcome import ACK, Disposition, Outcome
 from queue_runtime.transports import open_transport
 from queue_runtime.transports.base import OutgoingMessage
 from tests.lambda_rig import Clock, Rig, fifo, records
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 own = logging.getLogger("shop")
 
@@ -66,7 +73,7 @@ def talks_of_all(batch: Batch[str]) -> None:
 
 
 def _of(line: dict[str, Any]) -> list[Any]:
-    return [line[name] for name in events.FIELDS]
+    return [line[name] for name in FIELDS]
 
 
 def test_a_line_inside_a_handler_says_which_message(lines: Lines) -> None:
@@ -84,7 +91,7 @@ def test_none_is_written_and_not_left_out(lines: Lines) -> None:
     Rig(talks)(*records("busy"))
     assert lines.about("queue_runtime")
     for line in lines.about("shop") + lines.about("queue_runtime")[1:]:
-        assert set(events.FIELDS) <= line.keys()
+        assert set(FIELDS) <= line.keys()
         assert line["session_id"] is None
 
 
@@ -133,7 +140,7 @@ def test_what_was_bound_ends_with_the_call(lines: Lines) -> None:
     log_as_json("INFO")
     Rig(talks)(*records("a"))
     own.info("later")
-    assert not set(events.FIELDS) & lines.about("shop")[-1].keys()
+    assert not set(FIELDS) & lines.about("shop")[-1].keys()
 
 
 def test_without_json_logs_nothing_is_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,3 +278,106 @@ def test_a_thread_of_the_handlers_own_is_not_bound(lines: Lines) -> None:
 
     Rig(starts)(*records("a"))
     assert "message_id" not in lines.about("shop")[0]
+
+
+LONG = "x" * 250_000
+
+
+@pytest.mark.parametrize(
+    ("extra", "shown"),
+    [
+        ({"ratio": float("nan")}, "nan"),
+        ({"ratio": [float("inf")]}, "[inf]"),
+        ({"by_pair": {(1, 2): 3}}, "{(1, 2): 3}"),
+        ({"text": "half \ud800, \x85 and \u2028"}, "half \\ud800, \x85 and \u2028"),
+    ],
+)
+def test_what_json_has_no_form_for_is_text(extra: dict[str, Any], shown: str, lines: Lines) -> None:
+    log_as_json("INFO")
+    own.info("x", extra={**extra, "amount": 3})
+    (line,) = lines.all()
+    (name,) = extra
+    assert (line[name], line["amount"]) == (shown, 3)
+    lines.getvalue().encode()
+
+
+def test_an_integer_without_a_text_and_a_circle_cost_themselves_only(lines: Lines) -> None:
+    log_as_json("INFO")
+    circle: list[Any] = []
+    circle.append(circle)
+    own.info("x", extra={"count": 10**5000, "circle": circle})
+    (line,) = lines.all()
+    assert (line["count"], line["circle"]) == ("<int>", "[[...]]")
+
+
+def test_arguments_that_do_not_fit_are_shown_beside_their_format(lines: Lines) -> None:
+    log_as_json("INFO")
+    own.info("%d of %d", "one")
+    assert lines.all()[0]["message"] == "%d of %d ('one',)"
+
+
+def test_a_line_that_nobody_could_store_whole_is_cut_value_by_value(lines: Lines) -> None:
+    log_as_json("INFO")
+    own.info("%s", LONG, extra={"short": 1, "body": LONG, LONG: 2})
+    (line,) = lines.all()
+    assert len(lines.getvalue()) < 5_000
+    assert line["message"].endswith("… (250000 characters)")
+    assert (line["short"], line["level"]) == ("1", "INFO")
+
+
+def test_a_producers_text_is_cut_in_the_fields_of_a_handlers_own_lines(lines: Lines) -> None:
+    log_as_json("INFO")
+    Rig(talks)(*records("a", attributes={"correlation_id": "\x1b" + LONG}))
+    (line,) = lines.about("shop")
+    assert line["correlation_id"].startswith("\\x1bxxx")
+    assert len(line["correlation_id"]) == 1_000
+
+
+@pytest.mark.parametrize("form", [LogFormat.TEXT, LogFormat.JSON])
+@pytest.mark.parametrize("level", ["", "INFO"])
+def test_on_lambda_a_line_is_an_object_of_its_own_without_a_framed_channel(
+    form: LogFormat, level: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    root.handlers[:] = []
+    bootstrap._setup_logging(form, level, bootstrap.StandardLogSink())
+    for _ in range(2):  # a module may ask twice
+        log_as_json("INFO")
+    for number in range(3):
+        own.info("line %d", number)
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["message"] for line in found] == ["line 0", "line 1", "line 2"]
+    assert all("_frame_type" not in line for line in found)
+
+
+FRAMES = (logging.DEBUG, 25, logging.WARNING, logging.ERROR, 90)
+
+
+@pytest.mark.parametrize("form", [LogFormat.TEXT, LogFormat.JSON])
+def test_on_lambda_a_frame_has_the_kind_that_the_runtime_gives_it(
+    form: LogFormat, tmp_path: Path
+) -> None:
+    root = logging.getLogger()
+
+    def frames(name: str, *, ours: bool) -> list[bytes]:
+        root.handlers[:] = []
+        with (tmp_path / name).open("wb") as file:
+            sink = bootstrap.FramedTelemetryLogSink(os.dup(file.fileno()))
+            with sink:
+                bootstrap._setup_logging(form, "DEBUG", sink)
+                if ours:
+                    log_as_json()
+                for level in FRAMES:
+                    own.log(level, "x")
+        return _kinds((tmp_path / name).read_bytes())
+
+    assert frames("ours", ours=True) == frames("theirs", ours=False)
+
+
+def _kinds(data: bytes) -> list[bytes]:
+    """Take the kind of each frame, which its length and the time follow."""
+    kinds = []
+    while data:
+        kinds.append(data[:4])
+        data = data[16 + int.from_bytes(data[4:8], "big") :]
+    return kinds

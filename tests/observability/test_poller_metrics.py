@@ -18,7 +18,8 @@ from queue_runtime.errors import AccessDeniedError
 from queue_runtime.hosts.poller import Until, observation
 from queue_runtime.hosts.poller.observation import Observed
 from queue_runtime.observability import metrics
-from queue_runtime.observability.exporters.logs import JsonFormatter, log_as_json
+from queue_runtime.observability.events import events
+from queue_runtime.observability.exporters.logs import JsonFormatter, ToStderr, log_as_json
 from queue_runtime.observability.exporters.prometheus import exposition
 from queue_runtime.transports.base import Depth, OutgoingMessage
 from tests.hosts.aws_lambda.test_secrets import CASES, SECRET
@@ -192,7 +193,7 @@ def test_what_comes_to_nothing_is_said_at_the_start(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("queue_runtime.observability.events._said", set())
+    monkeypatch.setattr(events, "_said", set())
     monkeypatch.setattr(
         "queue_runtime.observability.tracing.get_tracer_provider", ProxyTracerProvider
     )
@@ -201,7 +202,7 @@ def test_what_comes_to_nothing_is_said_at_the_start(
 
 
 def test_log_lines_go_to_what_stderr_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    handler = poll_command._ToStderr()
+    handler = ToStderr()
     above_the_table = io.StringIO()
     monkeypatch.setattr(sys, "stderr", above_the_table)
     handler.emit(logging.makeLogRecord({"msg": "cut off"}))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from typing import Any
 
@@ -10,7 +11,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from queue_runtime import Batch, DeadLetter, Message, Retry, queue_handler
 from queue_runtime.config import load_settings
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.observability.span_attributes import SpanPlace
 from queue_runtime.observability.trace_context import (
     creation_contexts,
@@ -318,11 +319,46 @@ def test_a_crash_in_tracing_changes_no_outcome(
     def crash(*_: Any, **__: Any) -> Any:
         raise RuntimeError("SECRET")
 
-    for name in ("begin", "end", "begin_delivery", "end_delivery", "settled"):
+    for name in ("serve", "begin", "end", "begin_delivery", "end_delivery", "settled"):
         monkeypatch.setattr(Tracing, name, crash)
     assert Rig(take)(*records("a", "busy")).fates == ["ack", "retry"]
     assert "SECRET" not in caplog.text
-    assert "RuntimeError" in caplog.text
+    assert "RuntimeError in settled of telemetry (at " in caplog.text
+    assert f"in {crash.__qualname__})" in caplog.text
+
+
+HOSTILE = "\ud800\n\x1b[31m" + "x" * 250_000
+
+
+def _forged(record: dict[str, Any]) -> dict[str, Any]:
+    identity = {"stringValue": json.dumps({"id": HOSTILE}), "dataType": "String"}
+    correlation = {"stringValue": HOSTILE, "dataType": "String"}
+    record["messageAttributes"] = {"queue_runtime": identity, "correlation_id": correlation}
+    record["attributes"]["MessageGroupId"] = HOSTILE
+    return record
+
+
+def test_what_a_producer_wrote_can_be_sent_with_a_span(spans: Any) -> None:
+    forged, good = fifo(("g", "a"), ("h", "b"))
+    Rig(take, semconv="both")(_forged(forged), good)
+    texts = [
+        value
+        for span in spans.get_finished_spans()
+        for value in span.attributes.values()
+        if isinstance(value, str)
+    ]
+    assert len([text for text in texts if text.startswith("\\ud800\\n\\x1b[31mxxx")]) == 5
+    assert all(len(text.encode()) <= 1_100 for text in texts)
+    assert len(_named(spans, "process orders.fifo")) == 3
+
+
+@pytest.mark.parametrize("state", ["x" * 250_000, "a=1\nFORGED", "a=\x1b[31m", "a=\ud800"])
+def test_a_tracestate_that_none_can_be_is_left_out_and_logged_by_nobody(
+    state: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    (context,) = creation_contexts(_message(traceparent=PRODUCER, tracestate=state))
+    assert dict(context.trace_state) == {}
+    assert caplog.records == []
 
 
 # --- carriers ------------------------------------------------------------------------------------

@@ -89,6 +89,16 @@ def test_each_message_has_a_subsegment_and_the_handlers_own_are_below_it(daemon:
     assert "fault" not in processes[1]
 
 
+def test_what_a_producer_wrote_fits_into_an_annotation(daemon: Any) -> None:
+    (record,) = records("a")
+    identity = json.dumps({"id": "\ud800\n" + "x" * 250_000})
+    record["messageAttributes"] = {"queue_runtime": {"stringValue": identity, "dataType": "String"}}
+    Rig(take)(record)
+    (process,) = _named(daemon(), "process orders")
+    assert process["annotations"]["message_id"].startswith("\\ud800\\nxxx")
+    assert len(process["annotations"]["message_id"]) == 1_000
+
+
 def test_an_error_is_a_fault_by_its_type(daemon: Any) -> None:
     queue_handler(tracing="xray")(take.definition.function)
     Rig(take_in_loop)(*records("broken"))

@@ -20,9 +20,11 @@ from queue_runtime.hosts.azure_functions.settling import (
 )
 from queue_runtime.hosts.delivery import LARGEST_RESERVE, Arrival, PushDelivery
 from queue_runtime.message import Message
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
+from queue_runtime.observability.log_lines import HeldLines
 from queue_runtime.observability.span_attributes import SpanPlace
 from queue_runtime.pipeline import run_blocking
+from queue_runtime.printable import printable
 from queue_runtime.transports.service_bus.delays import delays_of
 from queue_runtime.transports.service_bus.functions_wire import DELIVERY, LOCKED, Delivery
 from queue_runtime.transports.service_bus.wire import SINGLE, FunctionWire
@@ -151,7 +153,7 @@ class FunctionsHost:
         place = self._place(many, wire)
         await self.delivery.process(messages, arrival, place)
         if place.failure:
-            raise InvocationFailedError(place.failure)
+            raise InvocationFailedError(printable(place.failure))
 
     async def _while_locked(
         self, messages: Messages, started: float, run: Awaitable[Sequence[Outcome]]
@@ -187,7 +189,11 @@ class FunctionsHost:
             return blocking(*arguments)
         from asyncio import to_thread
 
-        return await to_thread(blocking, *arguments)
+        lines = HeldLines()
+        try:
+            return await to_thread(lines.run, blocking, *arguments)
+        finally:
+            lines.write()
 
     def _deadline(self, started: float) -> Deadline:
         reserve = min(self.settings.reserve_seconds, self._seconds * LARGEST_RESERVE)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from queue_runtime.clouds import azure_settlement as settlement
 from queue_runtime.clouds.azure_settlement import SettlementMissingError
 from queue_runtime.errors import LockLostError
-from queue_runtime.observability import events, metrics
+from queue_runtime.observability import metrics
+from queue_runtime.observability.events import events
+from queue_runtime.observability.log_lines import HeldLines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,13 +52,17 @@ class LockRenewal:
         lasts = UNKNOWN_LOCK_SECONDS if left is None else left
         self._interval = max(lasts * _RENEW_AT, _SHORTEST_INTERVAL)
         self._done = Event()
-        self._thread = Thread(target=self._run, name="renew-locks", daemon=True)
+        self._lines = HeldLines()
+        self._thread = Thread(
+            target=self._lines.run, args=(self._run,), name="renew-locks", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
         """End it, and wait for a renewal that is under way, which must not follow a settlement."""
         self._done.set()
         self._thread.join()
+        self._lines.write()
 
     def _run(self) -> None:
         while self._held and not self._done.wait(self._interval):

@@ -12,7 +12,7 @@ from queue_runtime.definition import Shape
 from queue_runtime.errors import HandlerDefinitionError, MissingExtraError
 from queue_runtime.hosts.azure_functions.host import FunctionsHost, Source
 from queue_runtime.hosts.azure_functions.timeouts import app_folders, invocation_seconds
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from queue_runtime.clouds import azure_settlement as settlement
 from queue_runtime.clouds.azure_settlement import SettlementMissingError
-from queue_runtime.errors import LockLostError, TransportError
-from queue_runtime.observability import events, metrics
+from queue_runtime.errors import LockLostError, QueueRuntimeError, TransportError
+from queue_runtime.observability import metrics
+from queue_runtime.observability.events import events
 from queue_runtime.settlement.failures import SettleFailure
 from queue_runtime.settlement.plan import Action
 from queue_runtime.transports.service_bus.wire import LONGEST_TEXT, delayed_copy
@@ -78,7 +79,9 @@ class Service:
             copies = [delayed_copy(step.message, wire, step.delay or 0.0) for step in steps]
             return {each.position: each.error for each in self.sender.send_now(copies)}
         except Exception as error:  # without a copy the original is given back: nothing is lost
-            why = TransportError(f"{type(error).__name__}: {error}")
+            # The text of our own errors is ours; another's may hold anything.
+            ours = isinstance(error, QueueRuntimeError)
+            why = TransportError(str(error) if ours else type(error).__qualname__)
             return dict.fromkeys(range(len(steps)), why)
 
     def missing(self) -> SettlementMissingError | None:
@@ -223,12 +226,13 @@ class SessionOfMessages:
             return
         (error,) = self._service.call([settlement.release_session(message.group_id)])
         if error is not None:
-            events.logger.warning(
+            events.warning(
+                self._service.queue,
+                "abandon",
                 "session %s of %s could not be released; it comes back when its lock ends: %s",
                 message.group_id,
                 self._service.queue,
                 error,
-                extra=events.fields(message, "abandon"),
             )
 
 

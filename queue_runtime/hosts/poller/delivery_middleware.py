@@ -7,7 +7,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from queue_runtime.hosts.poller.daemon_thread import in_daemon_thread
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.outcome import unrun
 from queue_runtime.pipeline import run_blocking
 
@@ -68,7 +68,8 @@ class Deliveries:
         except BaseException as error:  # what is not answered would be held for ever
             if isinstance(error, KeyboardInterrupt | asyncio.CancelledError):
                 raise
-            events.logger.error("a middleware raised %s", type(error).__qualname__)
+            text = "to be delivered again: a middleware raised %s"
+            events.error(messages, "middleware", text, error, raised=error)
             outcomes = [unrun("a middleware failed")] * len(entries)
         self._running.in_own_context(self._delivered, entries, outcomes)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from logging import getLogger
 from threading import Event, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from queue_runtime.errors import LockLostError
-from queue_runtime.observability import events, metrics
+from queue_runtime.observability import metrics
+from queue_runtime.observability.events import events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from queue_runtime.hosts.poller.held_message import Entry
     from queue_runtime.transports.base import Transport
 
-logger = getLogger("queue_runtime")
 
 _LONGEST_PAUSE: Final = 1.0
 _SWEEPS_PER_LOCK: Final = 6
@@ -93,11 +92,5 @@ class LeaseKeeper:
     def _failed(self, kind: str) -> None:
         queue = self._transport.queue
         metrics.ERRORS.add(1, queue, f"renew:{kind}")
-        events.carefully(
-            queue,
-            logger.warning,
-            "a lock of %s could not be renewed (%s); it is tried again",
-            queue,
-            kind,
-            extra={"queue_name": queue, "operation": "renew"},
-        )
+        text = "a lock of %s could not be renewed (%s); it is tried again"
+        events.warning(queue, "renew", text, queue, kind)

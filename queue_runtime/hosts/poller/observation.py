@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from queue_runtime.hosts.poller.daemon_thread import in_daemon_thread
-from queue_runtime.observability import events, metrics
+from queue_runtime.observability import metrics
+from queue_runtime.observability.events import events
 
 if TYPE_CHECKING:
     from queue_runtime.config import Settings

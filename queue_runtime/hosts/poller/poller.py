@@ -21,7 +21,8 @@ from queue_runtime.hosts.poller.observation import Observed
 from queue_runtime.hosts.poller.receiver import Receiver
 from queue_runtime.hosts.poller.runner import Running
 from queue_runtime.hosts.poller.settler import Settler
-from queue_runtime.observability import events, metrics
+from queue_runtime.observability import metrics
+from queue_runtime.observability.events import events
 from queue_runtime.outcome import Outcome, unrun
 from queue_runtime.settlement.plan import Rules
 
@@ -77,7 +78,7 @@ class Poller:
         self.definition = handler.definition.bound(self.settings)
         self.stats = PollStats()
         for sentence in (*self.settings.warnings, *self.settings.unusable_on("poll")):
-            events.logger.warning(sentence)
+            events.warning(transport.queue, "settings", "%s", sentence)
         if transport.ordered:
             self.definition.refuse_order(transport.queue)
         self._transport = transport
@@ -213,8 +214,7 @@ class Poller:
         for entry in list(self._held.values()):
             if not entry.answered:  # its thread cannot be stopped, but ends with the process
                 entry.answered = True
-                name = self.definition.name
-                events.carefully(self.queue, events.still_running, entry.message, name)
+                events.still_running(entry.message, self.definition.name)
                 self._answered(entry, _NOT_STOPPED)
         await self._settle_rest(max(ends, monotonic()) + _SETTLE_SECONDS)
 
@@ -233,12 +233,13 @@ class Poller:
                 await self._deliveries.end()
                 await self._settler.drain()
         except TimeoutError:
-            events.logger.error(
+            events.error(
+                self._transport.queue,
+                "shutdown",
                 "%d messages of %s could not be settled in time; they come back when their locks "
                 "end",
                 len(self._held),
                 self._transport.queue,
-                extra={"queue_name": self._transport.queue, "operation": "shutdown"},
             )
 
     # --- what arrives ----------------------------------------------------------------------------
@@ -292,22 +293,12 @@ class Poller:
                 continue
             self.stats.count(outcome)
             if self._observe:
-                self._tell(self._observe, entry.message, outcome)
+                # The rest of the request is settled too, and has to be counted.
+                events.observe(entry.message, self._observe, entry.message, outcome)
         self._count_held()
         self._receiver.top_up()
         if not self._held:
             self._changed.set()
-
-    def _tell(
-        self,
-        observe: Callable[[Message[Any], Outcome], None],
-        message: Message[Any],
-        outcome: Outcome,
-    ) -> None:
-        try:
-            observe(message, outcome)
-        except Exception as error:  # the rest of the request is settled too, and has to be counted
-            events.logger.error("whoever observes raised %s", type(error).__qualname__)
 
     def _count_held(self) -> None:
         self.stats.held = len(self._held)

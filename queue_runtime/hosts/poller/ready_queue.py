@@ -7,7 +7,7 @@ from threading import Lock
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.outcome import Disposition
 from queue_runtime.settlement.groups import rest_after
 

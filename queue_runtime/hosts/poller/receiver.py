@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from logging import getLogger
 from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -12,9 +11,9 @@ from queue_runtime.errors import (
     AccessDeniedError,
     MissingExtraError,
     QueueNotFoundError,
-    QueueRuntimeError,
 )
-from queue_runtime.observability import events, metrics
+from queue_runtime.observability import metrics
+from queue_runtime.observability.events import events
 from queue_runtime.retry import Backoff
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from queue_runtime.message import Message
     from queue_runtime.transports.base import Transport
 
-logger = getLogger("queue_runtime")
 
 # Bounded by latency: messages a second are at most receives x batch size / round trip.
 _MOST_RECEIVES: Final = 16
@@ -152,8 +150,7 @@ class Receiver:
         self._say_recovered()
         self._adapt(limit, len(messages))
         if messages:
-            queue = self._transport.queue
-            events.carefully(queue, events.received, queue, messages, took)
+            events.received(self._transport.queue, messages, took)
         self._arrived(messages)
 
     def _adapt(self, limit: int, count: int) -> None:
@@ -178,27 +175,14 @@ class Receiver:
         self._errors_in_a_row += 1
         delay = _AFTER_ERROR.delay(self._errors_in_a_row + 1)
         self._pause(delay)
-        events.carefully(
-            queue,
-            logger.warning,
-            "receiving from %s failed (%s); the next try is in %.1f s",
-            queue,
-            error if isinstance(error, QueueRuntimeError) else type(error).__qualname__,
-            delay,
-            extra={"queue_name": queue, "operation": "receive"},
-        )
+        text = "receiving from %s failed (%s); the next try is in %.1f s"
+        events.warning(queue, "receive", text, queue, error, delay)
 
     def _say_recovered(self) -> None:
         if self._errors_in_a_row:
             queue = self._transport.queue
-            events.carefully(
-                queue,
-                logger.warning,
-                "receiving from %s works again, after %d tries that failed",
-                queue,
-                self._errors_in_a_row,
-                extra={"queue_name": queue, "operation": "receive"},
-            )
+            text = "receiving from %s works again, after %d tries that failed"
+            events.warning(queue, "receive", text, queue, self._errors_in_a_row)
         self._errors_in_a_row = 0
 
     def _pause(self, seconds: float) -> None:

@@ -13,7 +13,7 @@ from queue_runtime.dispatch import EAGER, Order
 from queue_runtime.hosts.poller.daemon_thread import in_daemon_thread
 from queue_runtime.hosts.poller.ready_queue import Backlog
 from queue_runtime.hosts.poller.workers import Workers
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.outcome import Disposition, Outcome, unrun
 from queue_runtime.pipeline import Pipeline, run_blocking
 
@@ -159,7 +159,7 @@ class Running:
         except BaseException as error:  # of a middleware: the others must go on
             if isinstance(error, KeyboardInterrupt):
                 raise
-            return _our_own_error(error)
+            return _our_own_error(entry.message, error)
         self._learn(outcome)
         return outcome
 
@@ -176,7 +176,7 @@ class Running:
         try:
             outcome = run_blocking(self.pipeline.definition.name, _run(self.pipeline, entry))
         except BaseException as error:  # a worker thread outlives whatever happens in it
-            return _our_own_error(error)
+            return _our_own_error(entry.message, error)
         self._learn(outcome)
         return outcome
 
@@ -244,7 +244,7 @@ class Running:
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
                 raise
-            return [_our_own_error(error)] * len(messages)
+            return [_our_own_error(messages, error)] * len(messages)
         for outcome in outcomes:
             self._learn(outcome)
         return outcomes
@@ -297,6 +297,8 @@ def _off_loop(definition: HandlerDefinition) -> HandlerDefinition:
     return moved
 
 
-def _our_own_error(error: BaseException) -> Outcome:
-    events.logger.error("%s in queue_runtime; the message comes back", type(error).__qualname__)
+def _our_own_error(about: Message[Any] | Sequence[Message[Any]], error: BaseException) -> Outcome:
+    events.error(
+        about, "process", "to be delivered again: %s in queue_runtime", error, raised=error
+    )
     return _BROKEN

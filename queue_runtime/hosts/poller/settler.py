@@ -7,7 +7,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from queue_runtime.errors import LockLostError, TransportError
-from queue_runtime.observability import events, metrics
+from queue_runtime.observability import metrics
+from queue_runtime.observability.events import events
 from queue_runtime.outcome import unrun
 from queue_runtime.retry import Backoff
 from queue_runtime.settlement.failures import SettleFailure, after, may_repeat
@@ -147,16 +148,8 @@ class Settler:
 
     def _say_failed(self, count: int, error: TransportError, delay: float) -> None:
         queue = self._transport.queue
-        events.carefully(
-            queue,
-            events.logger.warning,
-            "%d messages of %s could not be settled (%s); the next try is in %.1f s",
-            count,
-            queue,
-            error,
-            delay,
-            extra={"queue_name": queue, "operation": "settle"},
-        )
+        text = "%d messages of %s could not be settled (%s); the next try is in %.1f s"
+        events.warning(queue, "settle", text, count, queue, error, delay)
 
     async def _request(self, steps: Sequence[Step]) -> Sequence[SettleFailure]:
         try:
@@ -181,8 +174,7 @@ class Settler:
     def _confirm(self, done: Sequence[Settled], took: float) -> None:
         messages = [entry.message for entry, _ in done]
         outcomes = [outcome for _, outcome in done]
-        queue = self._transport.queue
-        events.carefully(queue, events.settled, queue, messages, outcomes, took)
+        events.settled(self._transport.queue, messages, outcomes, took)
         for entry, _ in done:
             entry.lost = False  # whatever the keeper has heard since: the queue has taken it
         self._settled(done)
@@ -208,6 +200,6 @@ class Settler:
         return again
 
     def _lost(self, entry: Entry, outcome: Outcome) -> None:
-        events.carefully(self._transport.queue, events.lock_lost, entry.message, outcome)
+        events.lock_lost(entry.message, outcome)
         entry.lost = True
         self._settled([(entry, outcome)])

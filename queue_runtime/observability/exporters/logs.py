@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from queue_runtime.message import Message
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
+from queue_runtime.observability.log_lines import FIELDS, fields
+from queue_runtime.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,8 +31,15 @@ _OF_LOGGING: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
     "asctime",
     "taskName",
+    "_frame_type",  # of Lambda's own handler
 }
-_FIELDS: Final = events.FIELDS
+# In JSON that is in order, a reader of lines may still see an end in these, or nothing at all.
+_UNFIT: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# Characters; what collects lines cuts longer ones, and half of an object is none. In such a line
+# each value is cut by itself.
+_LONGEST: Final = 200_000
+_MOST_VALUES: Final = 50
+_LONGEST_NAME: Final = 100
 # At DEBUG an SDK writes its requests and answers whole, with bodies, receipts and session tokens.
 SDKS: Final = ("azure", "boto3", "botocore", "grpc", "msal", "urllib3")
 
@@ -39,7 +50,17 @@ class JsonFormatter(logging.Formatter):
     A line about a message, ours or written inside a handler, has all of queue_name, message_id,
     session_id, correlation_id, operation and delivery_count. Values of `extra=` are kept by name;
     what is not JSON is written as text. Within a span its trace_id and span_id are there too.
+    Whatever is logged, a line is one line of JSON that can be read and stored as UTF-8.
+
+    Args:
+        end: of each line, where the handler writes none.
+        frames: mark records as JSON for Lambda's log channel, as its own formatter does.
     """
+
+    def __init__(self, end: str = "", *, frames: bool = False) -> None:
+        super().__init__()
+        self._end = end
+        self._frames = frames
 
     def format(self, record: logging.LogRecord) -> str:
         """Give the line."""
@@ -47,7 +68,7 @@ class JsonFormatter(logging.Formatter):
             "timestamp": _time(record.created),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message(record),
             **_about(record),
             **_further(record),
             **_span(),
@@ -56,7 +77,9 @@ class JsonFormatter(logging.Formatter):
             line["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             line["stack_info"] = record.stack_info
-        return json.dumps(line, separators=(",", ":"), ensure_ascii=False, default=_as_text)
+        if self._frames:
+            record._frame_type = _frame_type(record.levelno)
+        return _UNFIT.sub(_escaped, _as_json(line)) + self._end
 
 
 class InfoSampler(logging.Filter):
@@ -106,12 +129,33 @@ def log_as_json(level: int | str | None = None, *, info_lines: int = 0) -> None:
     if not root.handlers:
         root.addHandler(logging.StreamHandler(sys.stderr))
     for handler in root.handlers:
-        handler.setFormatter(JsonFormatter())
+        handler.setFormatter(_formatter_for(handler))
         for old in [each for each in handler.filters if isinstance(each, InfoSampler)]:
             handler.removeFilter(old)
         if info_lines:
             handler.addFilter(InfoSampler(info_lines))
     events.watching = events.binding = True
+
+
+def log_as_text(level: int | str) -> None:
+    """Write all log lines of the process to stderr, for a person."""
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+        handlers=[ToStderr()],
+    )
+    set_level(level)
+
+
+class ToStderr(logging.Handler):
+    """Writes to what stderr is now: while a live table is drawn, that puts lines above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+        except Exception:
+            self.handleError(record)
 
 
 def set_level(level: int | str) -> None:
@@ -126,26 +170,81 @@ def set_level(level: int | str) -> None:
             sdk.setLevel(sdk.level or logging.INFO)
 
 
+def _formatter_for(handler: logging.Handler) -> JsonFormatter:
+    # The handlers of Lambda's runtime write a text as it is, and their formatters end it; where
+    # there is no framed channel (its emulator, Managed Instances) lines would become one.
+    if not type(handler).__name__.startswith("LambdaLoggerHandler"):
+        return JsonFormatter()
+    own = handler.formatter
+    if isinstance(own, JsonFormatter):  # asked for twice
+        return own
+    return JsonFormatter("\n", frames=type(own).__name__ == "JsonFormatter")
+
+
+def _frame_type(level: int) -> bytes:
+    """Give what awslambdaric's lambda_runtime_log_utils has for JSON of a level."""
+    step = min(50, max(0, level)) // 10
+    return (0xA55A0002 + (4 * (step + 1) if step else 0)).to_bytes(4, "big")
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # a line whose arguments do not fit its format is still a line
+        return f"{_as_text(record.msg)} {_as_text(record.args)}"
+
+
+def _as_json(line: dict[str, Any]) -> str:
+    try:
+        text = _dumps(line)
+    except Exception:  # NaN, a key that is no text, a circle, an integer of 4,300 digits
+        text = _dumps({_as_text(name): _plain(value) for name, value in line.items()})
+    if len(text) <= _LONGEST:
+        return text
+    most = islice(line.items(), _MOST_VALUES)
+    return _dumps({printable(name, _LONGEST_NAME): printable(value) for name, value in most})
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(
+        value, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_as_text
+    )
+
+
+def _plain(value: object) -> object:
+    try:
+        _dumps(value)
+    except Exception:
+        return _as_text(value)
+    return value
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    # JSON can escape half of a surrogate pair, and then its readers cannot store the text.
+    return f"\\\\u{code:04x}" if code >= 0xD800 else f"\\u{code:04x}"
+
+
 def _about(record: logging.LogRecord) -> dict[str, Any]:
     said = vars(record)
     if "message_id" in said or "delivery_count" in said:
-        return {name: said.get(name) for name in _FIELDS}
+        return {name: said.get(name) for name in FIELDS}
     running = RUNNING.get()
     if running is None:
-        return {name: said[name] for name in _FIELDS if name in said}
+        return {name: said[name] for name in FIELDS if name in said}
     if isinstance(running, Message):
-        fields = events.fields(running, "process")
+        about = fields(running, "process")
     else:
-        fields = {**dict.fromkeys(_FIELDS), "queue_name": running[0].queue, "operation": "process"}
-        fields["message_count"] = len(running)
-    return {**fields, **{name: said[name] for name in _FIELDS if said.get(name) is not None}}
+        about = {**dict.fromkeys(FIELDS), "queue_name": running[0].queue, "operation": "process"}
+        about["message_count"] = len(running)
+    return {**about, **{name: said[name] for name in FIELDS if said.get(name) is not None}}
 
 
 def _further(record: logging.LogRecord) -> dict[str, Any]:
     return {
         name: value
         for name, value in vars(record).items()
-        if name not in _OF_LOGGING and name not in _FIELDS
+        if name not in _OF_LOGGING and name not in FIELDS
     }
 
 

@@ -24,7 +24,8 @@ from opentelemetry.sdk.metrics.export import Histogram as HistogramData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from queue_runtime.observability import events, metrics
+from queue_runtime.observability import metrics
+from queue_runtime.observability.events import events
 from queue_runtime.observability.metrics import INSTRUMENTS, Counter, Gauge, Histogram, Labels
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Final
 
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from queue_runtime.clouds.azure import service_bus_management
 from queue_runtime.config import redact
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.transports.base import Depth
 from queue_runtime.transports.service_bus.errors import translated
 from queue_runtime.transports.thread_job import Job

@@ -7,7 +7,8 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime.errors import TransportError
-from queue_runtime.observability import events, metrics
+from queue_runtime.observability import metrics
+from queue_runtime.observability.events import events
 from queue_runtime.settlement.failures import SettleFailure
 from queue_runtime.transports.service_bus.errors import (
     is_of_connection,

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime.errors import TransportError
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.transports.service_bus.receiver import OPEN_SECONDS, open_receiver
 from queue_runtime.transports.service_bus.session import (
     SessionLink,
@@ -199,7 +199,8 @@ class Sessions:
         try:
             await self._serve(link)
         except TransportError as error:
-            events.logger.info("session %s of %s was lost: %s", link.id, self._queue, error)
+            text = "session %s of %s was lost: %s"
+            events.info(self._queue, "session", text, link.id, self._queue, error)
         finally:
             self._active.discard(link)
             seconds = monotonic() - accepted

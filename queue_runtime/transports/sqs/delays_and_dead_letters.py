@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from queue_runtime.clouds.aws import error_code, queue_arn, queue_url, sqs_client
 from queue_runtime.errors import MissingExtraError, QueueNotFoundError, TransportError
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.settlement.failures import SettleFailure
 from queue_runtime.settlement.plan import Action
 from queue_runtime.transports.sqs import batch_calls as sqs_calls

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from queue_runtime.clouds.aws import QueueArn, error_code, parse_queue_arn, queue_url
 from queue_runtime.errors import AccessDeniedError
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.transports.sqs.errors import EXPIRED, explained
 from queue_runtime.transports.sqs.wire import LARGEST_MESSAGE
 

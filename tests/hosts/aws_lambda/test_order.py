@@ -14,7 +14,7 @@ from queue_runtime import (
     Retry,
     queue_handler,
 )
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.outcome import unrun
 from queue_runtime.testing import sns_notification
 from tests.lambda_rig import Rig, Sqs, fifo, records

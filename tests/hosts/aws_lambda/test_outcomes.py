@@ -20,7 +20,8 @@ from queue_runtime import (
 )
 from queue_runtime.hosts.aws_lambda import host
 from queue_runtime.hosts.aws_lambda.host import LambdaHost
-from queue_runtime.observability import events, metrics
+from queue_runtime.observability import metrics
+from queue_runtime.observability.events import events
 from queue_runtime.outcome import unrun
 from queue_runtime.testing import sns_notification, sqs_record
 from tests.lambda_rig import Context, Rig, Sqs, records

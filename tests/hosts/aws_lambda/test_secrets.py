@@ -15,7 +15,8 @@ from queue_runtime import (
     Retry,
     queue_handler,
 )
-from queue_runtime.observability import events, metrics
+from queue_runtime.observability import metrics
+from queue_runtime.observability.events import events
 from queue_runtime.testing import sns_notification
 from tests.lambda_rig import Clock, Rig, Sqs, fifo, records
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import azure.functions as func
 import pytest
 
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from tests.hosts.azure_functions.fake_host import FakeHost
 from tests.hosts.azure_functions.settlement_service import SettlementService
 

@@ -22,7 +22,6 @@ from queue_runtime import (
     register,
 )
 from queue_runtime.hosts.azure_functions import batch_binding
-from queue_runtime.observability import events
 from tests.hosts.azure_functions.conftest import Hosts
 from tests.hosts.azure_functions.encoding import Sent
 from tests.hosts.azure_functions.settlement_service import SettlementService
@@ -358,4 +357,3 @@ def test_the_annotation_is_one_that_the_worker_can_index(app: func.FunctionApp) 
 def test_the_package_has_no_other_lazy_names() -> None:
     with pytest.raises(AttributeError, match="no attribute 'unregister'"):
         _ = queue_runtime.unregister
-    assert events.logger.name == "queue_runtime"

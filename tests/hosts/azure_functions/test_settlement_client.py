@@ -58,6 +58,13 @@ def test_a_dead_letter_has_reason_and_description_of_any_length(length: int) -> 
     assert request.properties_to_modify == b""
 
 
+def test_a_reason_with_half_of_a_surrogate_pair_is_sent_escaped() -> None:
+    call = settlement.dead_letter(TOKEN, "unknown sku \ud800", "ValueError: \udfff")
+    request = protobuf.Deadletter.FromString(call.request)
+    assert request.deadletter_reason.value == "unknown sku \\ud800"
+    assert request.deadletter_error_description.value == "ValueError: \\udfff"
+
+
 @pytest.mark.parametrize(
     ("arguments", "address"),
     [

@@ -12,7 +12,7 @@ import pytest
 from queue_runtime import Batch, Message, queue_handler
 from queue_runtime.errors import TransportError
 from queue_runtime.hosts.poller import Poller, Until, liveness
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from tests.hosts.poller.rig import (
     ScriptedQueue,
     in_group,
@@ -172,7 +172,7 @@ def test_a_log_handler_that_raises_costs_a_line_and_nothing_else(
         await until_true(lambda: not queue.renew_errors and len(queue.renewed) > 0)
 
     breaks = Breaks(at)
-    logger = events.logger
+    logger = logging.getLogger("queue_runtime")
     monkeypatch.setattr(logger, "handlers", [breaks])
     monkeypatch.setattr(logger, "propagate", False)
     before = logger.level

@@ -12,7 +12,8 @@ import pytest
 
 from queue_runtime import DeadLetter, Message, Retry, queue_handler
 from queue_runtime.errors import AccessDeniedError, QueueNotFoundError
-from queue_runtime.observability import events, metrics
+from queue_runtime.observability import metrics
+from queue_runtime.observability.events import events
 from queue_runtime.settlement.lineage import read_facts
 from tests.brokers.service_bus import (
     Condition,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from queue_runtime import Backoff, Batch, DeadLetter, Message, Retry, queue_handler
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.settlement.lineage import ATTRIBUTE, read_facts
 from queue_runtime.transports.service_bus.receiver import LockClock
 from tests.brokers.service_bus import (

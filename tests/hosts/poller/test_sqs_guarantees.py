@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from queue_runtime import Backoff, Batch, DeadLetter, Message, Retry, queue_handler
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.transports.base import OutgoingMessage
 from tests.brokers.sqs import Fail, FailEntries, Kind, SqsBroker, Throttle
 from tests.hosts.poller.rig import until_true

@@ -54,7 +54,7 @@ def test_nor_does_a_renewal() -> None:
     assert polled(wait, queue, meanwhile=meanwhile).completed == 3
 
 
-def test_an_observer_that_raises_costs_no_message() -> None:
+def test_an_observer_that_raises_costs_no_message(caplog: pytest.LogCaptureFixture) -> None:
     def broken(_message: Message[Any], _outcome: Outcome) -> None:
         raise OSError(28, "No space left on device")
 
@@ -67,6 +67,12 @@ def test_an_observer_that_raises_costs_no_message() -> None:
         assert (stats.completed, stats.held) == (25, 0)
 
     asyncio.run(run())
+    assert len(caplog.records) == 25
+    line = next(each for each in caplog.records if vars(each)["message_id"] == "m7")
+    assert vars(line)["queue_name"] == queue.queue
+    assert "an observer that raised OSError (at " in line.getMessage()
+    assert "<locals>.broken)" in line.getMessage()
+    assert "No space" not in caplog.text
 
 
 def test_a_depth_that_cannot_be_had_is_asked_for_again() -> None:
@@ -86,10 +92,10 @@ def test_a_depth_that_cannot_be_had_is_asked_for_again() -> None:
 
 @pytest.mark.parametrize("batch", [True, False])
 def test_an_error_of_our_own_brings_the_message_back(
-    batch: bool, monkeypatch: pytest.MonkeyPatch
+    batch: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(*_arguments: object) -> None:
-        raise AssertionError("ours")
+        raise AssertionError("SECRET")
 
     monkeypatch.setattr("queue_runtime.pipeline.Pipeline.run_batch", broken)
     monkeypatch.setattr(
@@ -102,6 +108,15 @@ def test_an_error_of_our_own_brings_the_message_back(
 
     handler = queue_handler(many) if batch else queue_handler(one)
     assert polled(handler, ScriptedQueue(*messages(3))).returned == 3
+    named = [
+        identity
+        for line in map(vars, caplog.records)
+        for identity in line.get("message_ids") or [line["message_id"]]
+    ]
+    assert sorted(named) == ["m0", "m1", "m2"]
+    assert "AssertionError in queue_runtime (at " in caplog.text
+    assert "<locals>.broken)" in caplog.text
+    assert "SECRET" not in caplog.text
 
 
 def test_a_batch_that_does_not_finish_is_interrupted_and_returned() -> None:

@@ -4,8 +4,20 @@ from typing import Any
 import pytest
 
 from queue_runtime.message import Message
-from queue_runtime.observability import events, metrics
-from queue_runtime.outcome import ACK, Discard, Disposition, Outcome, classify, unrun
+from queue_runtime.observability import metrics
+from queue_runtime.observability.events import events
+from queue_runtime.observability.log_lines import stack
+from queue_runtime.outcome import (
+    ACK,
+    DeadLetter,
+    Discard,
+    Disposition,
+    Outcome,
+    Retry,
+    Signal,
+    classify,
+    unrun,
+)
 
 FIELDS = (
     "queue_name",
@@ -106,9 +118,9 @@ def test_a_deep_stack_is_cut_to_its_innermost_frames() -> None:
 
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - only its stack is of interest
         dive(40)
-    stack = events.stack(caught.value)
-    assert len(stack) == 12
-    assert len(set(stack)) == 2
+    frames = stack(caught.value)
+    assert len(frames) == 12
+    assert len(set(frames)) == 2
 
 
 def test_nothing_is_formatted_for_a_level_that_nobody_reads(
@@ -134,7 +146,10 @@ def _counts(queue: str) -> dict[str, Any]:
     ("outcome", "counted"),
     [
         (ACK, {"queue_messages_completed_total": 1}),
-        (classify(Discard()), {"queue_messages_completed_total": 1}),
+        (
+            classify(Discard()),
+            {"queue_messages_completed_total": 1, "queue_signals_total": 1},
+        ),
         (unrun("x"), {"queue_messages_abandoned_total": 1}),
         (
             Outcome(Disposition.RETRY, error=ValueError()),
@@ -163,6 +178,21 @@ def test_errors_are_counted_by_type() -> None:
     _settle(Outcome(Disposition.DEAD_LETTER), "by-type")
     labels = [labels for labels in metrics.ERRORS.values() if labels[0] == "by-type"]
     assert labels == [("by-type", "KeyError"), ("by-type", "Unknown")]
+
+
+class Busy(Retry):
+    """A user's own kind of a signal."""
+
+
+@pytest.mark.parametrize(
+    ("raised", "signal"),
+    [(Busy(), "Retry"), (DeadLetter(), "DeadLetter"), (Discard(), "Discard"), (Signal(), "Signal")],
+)
+def test_signals_are_counted_apart_from_errors(raised: Signal, signal: str) -> None:
+    queue = f"signal-{signal}"
+    _settle(classify(raised), queue)
+    assert metrics.SIGNALS.values()[queue, signal] == 1
+    assert [labels for labels in metrics.ERRORS.values() if labels[0] == queue] == []
 
 
 def test_received_messages_are_counted() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from queue_runtime.clouds import sqlite as write_ahead
+from queue_runtime.clouds import sqlite
 from queue_runtime.errors import AccessDeniedError, MessageTooLargeError, TransportError
 from queue_runtime.outcome import ACK
 from queue_runtime.testing.conformance.rig import ack, send, steps, take
@@ -130,8 +130,8 @@ def test_new_file_that_another_process_is_just_making_is_waited_for(
     with closing(sqlite3.connect(tmp_path / "orders.sqlite3")) as rival:
         rival.execute("BEGIN EXCLUSIVE")
         monkeypatch.setattr(local_store, "BUSY_SECONDS", 0.02)
-        monkeypatch.setattr(write_ahead, "monotonic", lambda: 0.0)
-        monkeypatch.setattr(write_ahead, "sleep", lambda _: rival.rollback())
+        monkeypatch.setattr(sqlite, "monotonic", lambda: 0.0)
+        monkeypatch.setattr(sqlite, "sleep", lambda _: rival.rollback())
         make_queue(tmp_path)
 
 

@@ -18,7 +18,7 @@ from queue_runtime.clouds import azure
 from queue_runtime.clouds.azure import ServiceBusConnection
 from queue_runtime.config import Secret
 from queue_runtime.errors import MissingExtraError, QueueNotFoundError, TransportError
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.outcome import Disposition, Outcome
 from queue_runtime.testing.conformance.rig import steps
 from queue_runtime.transports.base import Depth, OutgoingMessage

@@ -18,7 +18,7 @@ from queue_runtime.errors import (
     TransportError,
 )
 from queue_runtime.message import Message
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.outcome import ACK, Disposition, Outcome
 from queue_runtime.testing.conformance.rig import acknowledged, steps
 from queue_runtime.transports.base import OutgoingMessage

@@ -10,7 +10,8 @@ from botocore.exceptions import PartialCredentialsError
 from queue_runtime.clouds.aws import parse_queue_arn
 from queue_runtime.errors import MissingExtraError, QueueNotFoundError
 from queue_runtime.message import Message
-from queue_runtime.observability import events, metrics
+from queue_runtime.observability import metrics
+from queue_runtime.observability.events import events
 from queue_runtime.outcome import ACK, Disposition, Outcome, unrun
 from queue_runtime.settlement.failures import outcomes_of
 from queue_runtime.settlement.plan import Abilities, Rules, plan

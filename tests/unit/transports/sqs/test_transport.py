@@ -16,7 +16,7 @@ from queue_runtime.errors import (
     QueueNotFoundError,
     TransportError,
 )
-from queue_runtime.observability import events
+from queue_runtime.observability.events import events
 from queue_runtime.outcome import ACK, Disposition, Outcome
 from queue_runtime.testing.conformance.rig import acknowledged, steps
 from queue_runtime.transports import open_transport
