@@ -167,7 +167,7 @@ def test_that_settlement_is_missing_is_said_within_the_invocation(
 
 def test_that_a_copy_cannot_be_sent_is_said_within_the_invocation(worker: Worker) -> None:
     worker.invoke(_host(retried, "orders", Settlement()), _natives())
-    assert worker.said("could not be delayed and comes back at once: ConnectionError") == [
+    assert worker.said("(not delayed: ConnectionError)") == [
         "one",
         "one",
     ]

@@ -14,6 +14,7 @@ from queue_runtime.observability import metrics
 from queue_runtime.observability.events import Events, GroupsOfDelivery, events
 from queue_runtime.observability.log_lines import FIELDS, HeldLines, count_lost, fields, stack
 from queue_runtime.outcome import ACK, Disposition, Outcome
+from queue_runtime.settlement.plan import Action, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -199,6 +200,7 @@ def _public_calls(queue: str) -> dict[str, tuple[Any, ...]]:
         "say_once": (queue, "thing", "cannot"),
         "received": (queue, [message, message]),
         "settled": (queue, [message] * 4, [ACK, retry, Outcome(Disposition.DEAD_LETTER), retry]),
+        "noted": (queue, [Step(Action.GIVE_BACK, message, retry, note="no delays here")]),
         "lock_lost": (message, ACK),
         "still_running": (message, "shop.take"),
         "sent": (queue, 2, 1, 0.1),
