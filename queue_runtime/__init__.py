@@ -17,7 +17,7 @@ from queue_runtime.errors import (
     TransportError,
 )
 from queue_runtime.handler import Handler, queue_handler
-from queue_runtime.message import Batch, Message
+from queue_runtime.message import Batch, DeadLetterRecord, Message
 from queue_runtime.outcome import DeadLetter, Discard, Disposition, Outcome, Retry
 from queue_runtime.retry import Backoff
 
@@ -31,6 +31,7 @@ __all__ = [
     "Batch",
     "BodyDecodeError",
     "DeadLetter",
+    "DeadLetterRecord",
     "Discard",
     "Disposition",
     "EventError",

@@ -29,6 +29,7 @@ CORE = (
     "middleware",
     "observability/metrics",
     "breaker",
+    "settlement/*",
     "config/*",
 )
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from queue_runtime.config import Settings
     from queue_runtime.definition import Handles
+    from queue_runtime.message import DeadLetterRecord
     from queue_runtime.middleware import Messages
     from queue_runtime.outcome import Outcome
 
@@ -27,6 +28,7 @@ def deliver(
     attributes: Mapping[str, Any] | None = None,
     group_id: str | None = None,
     id: str = "message-1",
+    dead_letter: DeadLetterRecord | None = None,
     settings: Settings | None = None,
 ) -> Outcome:
     """Give a handler one message and get its outcome: envelope, decoding, middleware and policy.
@@ -38,12 +40,15 @@ def deliver(
         attributes: the producer's attributes.
         group_id: the message group or session.
         id: the message's id.
+        dead_letter: why it was dead-lettered, for a handler that consumes a dead-letter queue.
         settings: None takes the decorator's word and the defaults; the environment is not read.
 
     Raises:
         RuntimeError: an event loop runs here and the handler needs one; await `adeliver` instead.
     """
-    pipeline, message = _prepare(handler, body, deliveries, attributes, group_id, id, settings)
+    pipeline, message = _prepare(
+        handler, body, deliveries, attributes, group_id, id, dead_letter, settings
+    )
     work = _outcome(pipeline, message)
     if pipeline.blocking:
         return run_blocking(handler.definition.name, work)
@@ -65,10 +70,13 @@ async def adeliver(
     attributes: Mapping[str, Any] | None = None,
     group_id: str | None = None,
     id: str = "message-1",
+    dead_letter: DeadLetterRecord | None = None,
     settings: Settings | None = None,
 ) -> Outcome:
     """Do what `deliver` does inside a running event loop; a sync handler blocks it meanwhile."""
-    pipeline, message = _prepare(handler, body, deliveries, attributes, group_id, id, settings)
+    pipeline, message = _prepare(
+        handler, body, deliveries, attributes, group_id, id, dead_letter, settings
+    )
     return await _outcome(pipeline, message)
 
 
@@ -79,6 +87,7 @@ def _prepare(
     attributes: Mapping[str, Any] | None,
     group_id: str | None,
     id: str,
+    dead_letter: DeadLetterRecord | None,
     settings: Settings | None,
 ) -> tuple[Pipeline, Message[Any]]:
     definition = handler.definition
@@ -98,6 +107,7 @@ def _prepare(
         group_id=group_id,
         delivery_count=deliveries,
     )
+    message.dead_letter = dead_letter
     del message.body  # to be read from the payload, as on every host: bytes, out of its envelope
     return Pipeline(definition, definition.policy(settings)), message
 
