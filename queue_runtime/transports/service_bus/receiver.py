@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime.message import Message
 from queue_runtime.transports.service_bus.errors import translated
-from queue_runtime.transports.service_bus.wire import ReceivedWire
+from queue_runtime.transports.service_bus.wire import RECEIVED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 OPEN_SECONDS: Final = 15.0
 CLOSE_SECONDS: Final = 5.0
@@ -24,22 +24,6 @@ SOCKET_SECONDS: Final = 0.05
 # As long as a close waits, twice, for messages that are on their way.
 _LAST_READ_SECONDS: Final = 0.2
 _TYPICAL_LOCK: Final = 30.0
-
-_OF_DEAD_LETTERS: Final = ("DeadLetterReason", "DeadLetterErrorDescription")
-
-
-class PolledWire(ReceivedWire):
-    """Reads a received message; why it was dead-lettered is not among its attributes."""
-
-    __slots__ = ()
-
-    def attributes(self, raw: Any) -> Mapping[str, Any]:
-        """Give the application properties of the producer."""
-        sent = super().attributes(raw)
-        return {name: value for name, value in sent.items() if name not in _OF_DEAD_LETTERS}
-
-
-POLLED: Final = PolledWire()
 
 
 class LockClock:
@@ -80,7 +64,7 @@ def as_message(
     raw: Any, receiver: Any, source: Any, queue: str, locked_until: float
 ) -> Message[Any]:
     """Wrap one of the SDK's messages."""
-    message: Message[Any] = Message(raw, POLLED, queue)
+    message: Message[Any] = Message(raw, RECEIVED, queue)
     message.receipt = Receipt(raw, receiver, source)
     message.locked_until = locked_until
     return message

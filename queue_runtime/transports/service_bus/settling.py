@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from queue_runtime.settlement.failures import SettleFailure
 from queue_runtime.settlement.plan import Action
 from queue_runtime.transports.service_bus.errors import is_of_lock, lock_lost, translated
-from queue_runtime.transports.service_bus.receiver import POLLED
-from queue_runtime.transports.service_bus.wire import LONGEST_TEXT, delayed_copy
+from queue_runtime.transports.service_bus.wire import LONGEST_TEXT, RECEIVED, delayed_copy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -103,7 +102,7 @@ class Settling:
         if not delayed:
             return {}
         delays = {id(step.message): step.delay or 0.0 for step in steps}
-        copies = [delayed_copy(each, POLLED, delays[id(each)]) for each in delayed]
+        copies = [delayed_copy(each, RECEIVED, delays[id(each)]) for each in delayed]
         failures = {failure.position: failure.error for failure in await self._send(copies)}
         for position, message in enumerate(delayed):
             message.receipt.copied = position not in failures

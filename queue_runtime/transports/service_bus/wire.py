@@ -27,6 +27,7 @@ LONGEST_TEXT: Final = 4096
 # Where the service keeps why a message was dead-lettered.
 _REASON: Final = "DeadLetterReason"
 _DESCRIPTION: Final = "DeadLetterErrorDescription"
+_NOT_THE_PRODUCERS: Final = frozenset((ATTRIBUTE, _REASON, _DESCRIPTION))
 
 # What a copy keeps besides body, properties, session and correlation id.
 _COPIED: Final = ("content_type", "subject", "to", "reply_to", "reply_to_session_id")
@@ -80,9 +81,9 @@ class FunctionWire:
         return body
 
     def attributes(self, raw: Any) -> Mapping[str, Any]:
-        """Give the application properties, in the JSON types that the host made of them."""
+        """Give the producer's properties, in the JSON types that the host made of them."""
         sent = raw.application_properties or {}
-        return {name: value for name, value in sent.items() if name != ATTRIBUTE}
+        return {name: value for name, value in sent.items() if name not in _NOT_THE_PRODUCERS}
 
     def group_id(self, raw: Any) -> str | None:
         """Give the session."""
@@ -172,10 +173,9 @@ class ReceivedWire:
             raise BodyDecodeError(f"the body is an AMQP {kind} that is no text") from None
 
     def attributes(self, raw: Any) -> Mapping[str, Any]:
-        """Give the application properties."""
-        return {
-            name: value for name, value in _properties(self._sdk(raw)).items() if name != ATTRIBUTE
-        }
+        """Give the producer's properties."""
+        sent = _properties(self._sdk(raw))
+        return {name: value for name, value in sent.items() if name not in _NOT_THE_PRODUCERS}
 
     def group_id(self, raw: Any) -> str | None:
         """Give the session."""
