@@ -10,6 +10,7 @@ export UV_PYTHON_DOWNLOADS := never
 
 UV := .tools/uv-env/bin/uv
 BIN := .venv/bin
+# Workers of a test run: a number, or auto for several a core (tests/conftest.py).
 JOBS ?= auto
 # Pages that are generated from code, each by its module in scripts/.
 PAGES := settings_page guarantees_page features_page
@@ -32,12 +33,12 @@ demo: .venv-demo/.installed ## Run the example handler over its event files
 .PHONY: test
 test: setup ## Run every test, in parallel and random order, and the coverage gate
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report=json --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --cov --cov-report=json --cov-report=term:skip-covered $(ARGS)
 	@$(BIN)/python scripts/coverage_gate.py coverage.json
 
 .PHONY: test-floor
 test-floor: .venv-floor/.installed ## Run the core's tests on Python 3.11 with the oldest dependencies
-	.venv-floor/bin/python -m pytest -n $(JOBS) tests/unit $(ARGS)
+	.venv-floor/bin/python -m pytest -n $(JOBS) --dist worksteal tests/unit $(ARGS)
 
 ##@ Develop
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import subprocess
 from contextlib import contextmanager
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
-import pytest
 import redis
+
+from tests.programs import program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,14 +20,12 @@ if TYPE_CHECKING:
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
     """Run a server and give its URL; skip where none is installed (`make system-packages`)."""
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not installed: make system-packages")
+    server = program("redis-server")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     place = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
-    command = [program, *place, "--save", ""]
+    command = [server, *place, "--save", ""]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         _wait(port, process)
@@ -38,7 +36,7 @@ def redis_server(folder: Path) -> Iterator[str]:
 
 
 def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
-    ends = monotonic() + 10
+    ends = monotonic() + 60
     client = redis.Redis(port=port)
     while True:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import xml.etree.ElementTree as ET
 from math import nan
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from scripts.dashboard_picture.day import EVENTS
 from scripts.dashboard_picture.panels import ROOT, Line, Panel, dashboard, filled_in, legend, panels
 from scripts.dashboard_picture.prometheus import Series
 from scripts.dashboard_picture.svg import Span, draw
+from tests.programs import program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,6 +143,5 @@ def test_the_page_says_when_what_happened() -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(400)
 def test_a_bad_day_of_the_shop_leaves_no_panel_empty(tmp_path: Path) -> None:
-    if shutil.which("prometheus") is None:
-        pytest.skip("prometheus is not installed: run 'make system-packages'")
+    program("prometheus")
     assert "No data" not in measured(tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import isfinite
@@ -15,6 +14,7 @@ from queue_runtime.observability.exporters.prometheus import exposition
 from queue_runtime.observability.metrics import INSTRUMENTS, Counter, Gauge, Histogram
 from scripts.dashboard_picture.panels import dashboard, filled_in
 from scripts.dashboard_picture.prometheus import Prometheus, wait_until
+from tests.programs import program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,8 +104,7 @@ def values(prometheus: Prometheus, query: str, queue: str) -> list[float]:
 
 
 def test_every_query_is_answered(tmp_path: Path) -> None:
-    if shutil.which("prometheus") is None:
-        pytest.skip("prometheus is not installed: run 'make system-packages'")
+    program("prometheus")
     with (
         served(Busy()) as target,
         Prometheus(tmp_path, [target], every=SCRAPE_SECONDS) as prometheus,

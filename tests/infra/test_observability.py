@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import yaml
 
 from queue_runtime.observability.metrics import INSTRUMENTS, Histogram
 from tests.infra.template import ROOT, properties, resources
+from tests.programs import program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -87,11 +87,8 @@ def limits(panel: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def promtool(*arguments: str, cwd: Path = FOLDER) -> None:
-    if shutil.which("promtool") is None:
-        pytest.skip("promtool is not installed: run 'make system-packages'")
-    done = subprocess.run(
-        ["promtool", *arguments], cwd=cwd, capture_output=True, text=True, timeout=60, check=False
-    )
+    command = [program("promtool"), *arguments]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,10 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from tests.observability.otlp_receiver import OtlpReceiver, attributes
 from tests.observability.rig import PRODUCER
+from tests.programs import program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,8 +76,7 @@ def _query(prometheus: str, query: str) -> dict[str, float]:
 
 
 def test_a_running_poller_is_scraped_and_sends(tmp_path: Path) -> None:
-    if shutil.which("prometheus") is None:
-        pytest.skip("prometheus is not installed: run 'make system-packages'")
+    program("prometheus")
     (tmp_path / "shop.py").write_text(SHOP)
     receiver, health, web = OtlpReceiver(), _free_port(), _free_port()
     environment = {

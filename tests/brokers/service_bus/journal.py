@@ -99,7 +99,7 @@ class Journal:
             self._events.clear()
 
     def wait_for(
-        self, kind: Kind, *, count: int = 1, timeout: float = 5.0, **facts: Any
+        self, kind: Kind, *, count: int = 1, timeout: float = 45.0, **facts: Any
     ) -> list[Event]:
         """Blocks until `count` such events are there, past ones included; else TimeoutError."""
         deadline = time.monotonic() + timeout

@@ -71,7 +71,7 @@ class Journal:
             and (not message_id or event.message_id == message_id)
         ]
 
-    def wait_until(self, condition: Callable[[], bool], timeout: float = 5.0) -> None:
+    def wait_until(self, condition: Callable[[], bool], timeout: float = 45.0) -> None:
         """Block until `condition` holds, looking again after each event."""
         with self._changed:
             self._watchers += 1

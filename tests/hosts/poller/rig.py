@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from queue_runtime.outcome import Outcome
     from queue_runtime.transports.base import OutgoingMessage, SendFailure, Step
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 45.0
 
 
 class ScriptedQueue:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.brokers.service_bus import ServiceBusBroker
     from tests.brokers.service_bus.journal import Event, Kind
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 45.0
 
 Meanwhile: TypeAlias = Callable[[Poller], Awaitable[None]]
 

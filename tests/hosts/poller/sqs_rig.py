@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from queue_runtime.transports.base import OutgoingMessage
     from tests.brokers.sqs import Event, Kind, SqsBroker
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 45.0
 
 Meanwhile: TypeAlias = Callable[[Poller], Awaitable[None]]
 

@@ -94,7 +94,7 @@ def test_a_lost_lock_cancels_an_async_handler() -> None:
 def test_a_lost_lock_throws_a_sync_handlers_result_away() -> None:
     @queue_handler
     def busy(message: Message[bytes]) -> None:
-        assert any(name == message.id for name, _ in queue.renewed) or lost.wait(10)
+        assert any(name == message.id for name, _ in queue.renewed) or lost.wait(30)
         wait_for(lambda: queue.renewed)
         time.sleep(LOCK / 2)  # the keeper has told the loop by now
         queue.held.clear()

@@ -117,7 +117,7 @@ def test_a_dead_letter_that_cannot_be_made_stops_its_group(
 
 
 def test_groups_run_side_by_side() -> None:
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=30)
 
     @queue_handler
     def meet(message: Message[bytes]) -> None:
@@ -128,7 +128,7 @@ def test_groups_run_side_by_side() -> None:
 
 
 def test_without_order_groups_mean_nothing() -> None:
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=30)
 
     @queue_handler
     def meet(message: Message[bytes]) -> None:

@@ -123,7 +123,7 @@ def test_a_slow_sync_handler_holds_no_other_message_up() -> None:
     @queue_handler
     def mixed(message: Message[bytes]) -> None:
         if message.id == "m0":
-            assert release.wait(10)
+            assert release.wait(30)
         done.append(message.id)
         if len(done) == 9:
             release.set()

@@ -424,7 +424,7 @@ def test_what_does_not_finish_in_time_is_back_at_once_and_never_acknowledged(
     sent = texts("m", group=group_of(path))
     stats = polled(opened(broker, path), handler, stop_it, send=sent, drain_seconds=0.05)
     release.set()
-    assert over.wait(10)
+    assert over.wait(30)
     assert given_back == [0 if is_async else 1]  # a sync one cannot be cancelled before
     assert (stats.returned, stats.held) == (1, 0)
     assert fates(broker) == [("m", Kind.ABANDONED)]
@@ -466,7 +466,7 @@ def test_waiting_and_running_messages_are_renewed_while_a_handler_blocks_the_loo
     async def handle(message: Message[str]) -> None:
         if message.body == "a":  # holds the event loop up until each was renewed twice
             for name in "abc":
-                broker.wait_for(Kind.LOCK_RENEWED, count=2, message_id=name, timeout=20)
+                broker.wait_for(Kind.LOCK_RENEWED, count=2, message_id=name, timeout=45)
 
     transport = opened(broker, "orders", clock=often_renewed)
     wait = until(broker, Kind.COMPLETED, 3)
@@ -480,7 +480,7 @@ def test_a_session_is_renewed_while_a_handler_blocks_the_loop(
     @queue_handler
     async def handle(message: Message[str]) -> None:
         if message.body == "a":
-            broker.wait_for(Kind.SESSION_RENEWED, count=2, session_id="g", timeout=20)
+            broker.wait_for(Kind.SESSION_RENEWED, count=2, session_id="g", timeout=45)
 
     transport = opened(broker, "carts?sessions=true", clock=often_renewed)
     wait = until(broker, Kind.COMPLETED, 2)

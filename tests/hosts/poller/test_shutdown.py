@@ -182,7 +182,7 @@ def test_a_result_that_comes_after_the_end_is_not_acknowledged() -> None:
         release.set()
 
     polled(late, queue, Until.STOPPED, meanwhile=meanwhile, drain_seconds=0.05)
-    assert done.wait(10)
+    assert done.wait(30)
     assert queue.fates() == {"m0": "retry"}
 
 

@@ -62,7 +62,7 @@ def test_an_observer_that_raises_costs_no_message(caplog: pytest.LogCaptureFixtu
 
     async def run() -> None:
         poller = Poller(take, queue, settings=settings_for(take), observe=broken)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             stats = await poller.run(Until.EMPTY)
         assert (stats.completed, stats.held) == (25, 0)
 

@@ -54,7 +54,7 @@ class Server:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept
         self._listener.close()
-        self._thread.join(5)
+        self._thread.join(30)
 
     def _serve(self) -> None:
         while self._answers:
@@ -80,7 +80,7 @@ class Server:
                 if answer is None:
                     return
                 if not answer:
-                    self.released.wait(10)
+                    self.released.wait(30)
                     return
                 for at in range(len(answer)):
                     connection.sendall(answer[at : at + 1])
@@ -207,11 +207,11 @@ def test_a_request_under_way_can_be_ended_from_outside(politely: bool) -> None:
 
         thread = threading.Thread(target=send)
         thread.start()
-        assert server.heard.wait(5)
+        assert server.heard.wait(30)
         sends.interrupt(thread.ident or 0, politely=politely)
         if politely:
             server.released.set()  # the server ends when it sees that we have no more to say
-        thread.join(5)
+        thread.join(30)
         assert not thread.is_alive()
         assert isinstance(failures[0], exceptions.ConnectionClosedError)
 
@@ -246,7 +246,7 @@ def test_when_one_connection_turns_out_to_be_forgotten_so_are_those_that_were_id
         netloc = f"127.0.0.1:{server.port}"
         beside = threading.Thread(target=lambda: sends.send(request(server)))
         beside.start()
-        beside.join(5)
+        beside.join(30)
         (idle,) = sends._connections.values()
         assert idle.usable(netloc)
         with pytest.raises(exceptions.ReadTimeoutError):
@@ -328,9 +328,9 @@ def test_a_long_poll_over_tls_can_be_ended_from_outside(certificate: Path) -> No
 
         thread = threading.Thread(target=send)
         thread.start()
-        assert server.heard.wait(5)
+        assert server.heard.wait(30)
         sends.interrupt(thread.ident or 0, politely=False)
-        thread.join(5)
+        thread.join(30)
         assert not thread.is_alive()
         assert failures
 

