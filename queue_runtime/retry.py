@@ -98,6 +98,7 @@ class RetryPolicy:
     def outcome(self, error: BaseException, message: Message[object]) -> Outcome:
         """Decide one message's fate from what its handler raised; never loses it."""
         if isinstance(error, BodyDecodeError):
+            error.__traceback__ = None  # a place in our own decoder, which helps nobody
             return Outcome(Disposition.DEAD_LETTER, reason=f"poison: {error}", error=error)
         reaction = error if isinstance(error, Signal) else self._reaction(error)
         backoff = reaction if isinstance(reaction, Backoff) else self.backoff

@@ -74,6 +74,15 @@ def test_poison_is_dead_lettered_on_its_first_delivery() -> None:
     assert outcome.reason == "poison: the body is not JSON"
 
 
+def test_poison_does_not_point_at_the_decoder() -> None:
+    try:
+        raise BodyDecodeError("the body is not JSON")
+    except BodyDecodeError as error:
+        outcome = _outcome(RetryPolicy(), error)
+    assert outcome.error is not None
+    assert outcome.error.__traceback__ is None
+
+
 def test_poison_cannot_be_made_anything_else() -> None:
     policy = RetryPolicy(reactions={Exception: Discard})
     assert _outcome(policy, BodyDecodeError("x")).disposition is Disposition.DEAD_LETTER
