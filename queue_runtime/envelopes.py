@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime.errors import BodyDecodeError
+from queue_runtime.untrusted import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -112,13 +113,6 @@ def _sns_value(attribute: Any) -> Any:
             from base64 import b64decode
 
             return b64decode(value, validate=True)
-        return _number(value) if kind == "Number" else str(value)
-    except (KeyError, TypeError, ValueError, OverflowError):  # JSON's Infinity is no int
+        return number(value) if kind == "Number" else str(value)
+    except (KeyError, TypeError, ValueError):
         raise BodyDecodeError("an attribute of the SNS notification is malformed") from None
-
-
-def _number(text: str) -> int | float:
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)

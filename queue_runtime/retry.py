@@ -6,15 +6,17 @@ from math import inf
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from queue_runtime.errors import BodyDecodeError, HandlerDefinitionError
-from queue_runtime.outcome import Disposition, Outcome, Retry, Signal, classify
+from queue_runtime.outcome import DeadLetter, Discard, Disposition, Outcome, Retry, Signal, classify
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from queue_runtime.message import Message
 
 # Beyond this power every sane maximum is reached; a huge count would only cost time.
 _LARGEST_POWER = 60
+# What the exceptions of a group say, the safest first.
+_RETRIES, _PUTS_ASIDE, _UNDECIDED, _ACKNOWLEDGES = range(4)
 
 
 class Backoff:
@@ -78,6 +80,8 @@ class RetryPolicy:
     - A signal does what it says. A body that cannot be decoded is poison: dead-lettered at once.
     - `reactions` maps exception classes to a signal or to a backoff of their own; the class nearest
       in the exception's own order of inheritance counts.
+    - Of an exception group the exception inside it decides that is safest to follow: one that asks
+      for a retry, else one that dead-letters, else one that says nothing, and only then a Discard.
     - Anything else is retried by `backoff`.
     - A retry on the last of `max_deliveries` is dead-lettered instead.
     """
@@ -97,7 +101,10 @@ class RetryPolicy:
 
     def outcome(self, error: BaseException, message: Message[object]) -> Outcome:
         """Decide one message's fate from what its handler raised; never loses it."""
+        if isinstance(error, BaseExceptionGroup) and not self._names_group(error):
+            error = self._decisive(error)
         if isinstance(error, BodyDecodeError):
+            error.__traceback__ = None  # a place in our own decoder, which helps nobody
             return Outcome(Disposition.DEAD_LETTER, reason=f"poison: {error}", error=error)
         reaction = error if isinstance(error, Signal) else self._reaction(error)
         backoff = reaction if isinstance(reaction, Backoff) else self.backoff
@@ -117,6 +124,34 @@ class RetryPolicy:
             return outcome.replace(delay=backoff.delay(delivery_count))
         return outcome
 
+    def _names_group(self, group: BaseException) -> bool:
+        """Tell whether `on_error` has a word for groups as such."""
+        groups = (each for each in type(group).__mro__ if issubclass(each, BaseExceptionGroup))
+        return any(each in self.reactions for each in groups)
+
+    def _decisive(self, group: BaseExceptionGroup[Any]) -> BaseException:
+        """Give the exception inside a group that decides; the group where none of several does.
+
+        `asyncio.TaskGroup` wraps whatever its tasks raise, be it one exception.
+        """
+        leaves = list(_leaves(group))
+        decisive = min(leaves, key=self._risk)
+        undecided = self._risk(decisive)[0] == _UNDECIDED
+        return group if undecided and len(leaves) > 1 else decisive
+
+    def _risk(self, error: BaseException) -> tuple[int, float]:
+        """Rank an exception by what following it could cost; of two retries the later is first."""
+        if isinstance(error, BodyDecodeError):
+            return _PUTS_ASIDE, 0.0
+        reaction = error if isinstance(error, Signal) else self._reaction(error)
+        if reaction is None:
+            return _UNDECIDED, 0.0
+        if isinstance(reaction, DeadLetter):
+            return _PUTS_ASIDE, 0.0
+        if isinstance(reaction, Discard):
+            return _ACKNOWLEDGES, 0.0
+        return _RETRIES, -(getattr(reaction, "after", None) or 0.0)
+
     def _reaction(self, error: BaseException) -> Signal | Backoff | None:
         if self.reactions:
             for ancestor in type(error).__mro__:
@@ -124,6 +159,16 @@ class RetryPolicy:
                 if reaction is not None:
                     return _with_reason(reaction, error)
         return None
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    waiting: list[BaseException] = [group]
+    while waiting:
+        error = waiting.pop()
+        if isinstance(error, BaseExceptionGroup):
+            waiting += reversed(error.exceptions)
+        else:
+            yield error
 
 
 def _checked(reactions: Mapping[Any, Reaction]) -> Mapping[type, Signal | Backoff]:

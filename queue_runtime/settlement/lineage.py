@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime.message import DeadLetterRecord
+from queue_runtime.untrusted import digits, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,6 +23,8 @@ ATTRIBUTE: Final = "queue_runtime"
 # The user's own exception text, in the dead-letter entry and nowhere else.
 ERROR_TEXT_LENGTH: Final = 1024
 _SHORT_REASON_LENGTH: Final = 200
+# More than any queue delivers a message; a producer can write any number there.
+_MOST_ATTEMPTS: Final = 1_000_000
 
 
 class Carried:
@@ -37,18 +40,22 @@ NOTHING_CARRIED: Final = Carried()
 
 
 def read_carried(text: object) -> Carried:
-    """Read our attribute; one that is damaged says nothing, so that no message is lost."""
+    """Read our attribute; one that is damaged says nothing, so that no message is lost.
+
+    Attempts beyond any queue's are cut to a million: the next failure is the last.
+    """
     from json import loads
 
     try:
-        facts = loads(text)  # type: ignore[arg-type]  # whatever is no text is caught below
+        facts = loads(text, parse_int=digits)  # type: ignore[arg-type]  # no text is caught below
         identity, attempts = facts.get("id"), facts.get("attempts", 0)
     except (TypeError, ValueError, AttributeError, RecursionError):
         return NOTHING_CARRIED
     if not isinstance(identity, str) or not identity:
         return NOTHING_CARRIED
-    valid = isinstance(attempts, int) and not isinstance(attempts, bool) and attempts >= 0
-    return Carried(identity, attempts if valid else 0)
+    if isinstance(attempts, str):
+        attempts = 0  # ours are numbers
+    return Carried(identity, whole_number(attempts, most=_MOST_ATTEMPTS) or 0)
 
 
 class DeadLetterFacts:

@@ -5,9 +5,18 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
+from pydantic import (
+    AliasChoices,
+    AliasPath,
+    BaseModel,
+    ConfigDict,
+    Field,
+    RootModel,
+    field_validator,
+)
 from typing_extensions import TypedDict  # pydantic takes typing's from Python 3.12 on
 
+from queue_runtime import bodies
 from queue_runtime.bodies import body_decoder
 from queue_runtime.errors import BodyDecodeError
 
@@ -151,12 +160,55 @@ def test_a_long_list_of_bad_items_is_cut_short() -> None:
     assert reason.endswith("9: int_parsing; and 990 more")
 
 
-def test_a_type_without_a_json_schema_only_loses_the_names_of_its_fields() -> None:
+def test_a_type_without_a_json_schema_has_the_names_of_its_fields_all_the_same() -> None:
     class Box(BaseModel):
         inner: NoSchema
         count: int
 
-    assert _reason(Box, '{"inner": 1, "count": "x"}').endswith(": *: int_parsing")
+    assert _reason(Box, '{"inner": 1, "count": "x"}').endswith(": count: int_parsing")
+
+
+class Shipment(BaseModel):
+    weight: Annotated[int, Field(validation_alias=AliasPath("parcel", 0, "grams"))]
+    parts: list["Shipment"] = []
+    click: Click | None = None
+    visit: Visit | None = None
+    place: Annotated[int, Field(validation_alias=AliasChoices("place", "where"))] = 0
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        ('{"parcel": [{"grams": "x"}]}', "parcel.0.grams: int_parsing"),
+        ('{"parcel": [{"grams": 1}], "click": {}}', "click.page: missing"),
+        ('{"parcel": [{"grams": 1}], "visit": {"page": 1}}', "visit.page: string_type"),
+        ('{"parcel": [{"grams": 1}], "where": "x"}', "where: int_parsing"),
+        ('{"parcel": [{"grams": 1}], "parts": [{}]}', "parts.0.parcel.0.grams: missing"),
+    ],
+)
+def test_poison_names_fields_however_deep_and_by_the_name_that_was_sent(
+    payload: str, reason: str
+) -> None:
+    assert _reason(Shipment, payload) == f"the body does not fit Shipment: {reason}"
+
+
+def test_the_names_of_a_model_are_gathered_once_and_not_for_each_poison(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decode = body_decoder(Order)
+    assert decode is not None
+    walked = []
+    names = bodies._names_of
+
+    def counted(fields: Any) -> Any:
+        walked.append(fields)
+        return names(fields)
+
+    monkeypatch.setattr(bodies, "_names_of", counted)
+    for _ in range(3):
+        with pytest.raises(BodyDecodeError, match="id: missing"):
+            decode("{}")
+    assert len(walked) == 1
 
 
 def test_a_validator_that_breaks_is_not_taken_for_poison() -> None:

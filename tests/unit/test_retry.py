@@ -1,11 +1,14 @@
+from asyncio import TaskGroup
 from typing import Any
 
 import pytest
 
+from queue_runtime import queue_handler
 from queue_runtime.errors import BodyDecodeError, HandlerDefinitionError
 from queue_runtime.message import Message
 from queue_runtime.outcome import DeadLetter, Discard, Disposition, Outcome, Retry
 from queue_runtime.retry import Backoff, RetryPolicy
+from queue_runtime.testing import deliver
 
 STEADY = Backoff(3, jitter=False)
 
@@ -74,6 +77,15 @@ def test_poison_is_dead_lettered_on_its_first_delivery() -> None:
     assert outcome.reason == "poison: the body is not JSON"
 
 
+def test_poison_does_not_point_at_the_decoder() -> None:
+    try:
+        raise BodyDecodeError("the body is not JSON")
+    except BodyDecodeError as error:
+        outcome = _outcome(RetryPolicy(), error)
+    assert outcome.error is not None
+    assert outcome.error.__traceback__ is None
+
+
 def test_poison_cannot_be_made_anything_else() -> None:
     policy = RetryPolicy(reactions={Exception: Discard})
     assert _outcome(policy, BodyDecodeError("x")).disposition is Disposition.DEAD_LETTER
@@ -140,3 +152,62 @@ def test_a_signal_that_is_raised_goes_over_the_table() -> None:
 def test_a_table_that_cannot_work_is_refused(reactions: Any, sentence: str) -> None:
     with pytest.raises(HandlerDefinitionError, match=sentence):
         RetryPolicy(reactions=reactions)
+
+
+def _group(*errors: Exception) -> ExceptionGroup[Exception]:
+    return ExceptionGroup("unhandled errors in a TaskGroup", errors)
+
+
+@pytest.mark.parametrize(
+    ("error", "disposition", "reason"),
+    [
+        (_group(DeadLetter("no customer")), Disposition.DEAD_LETTER, "no customer"),
+        (_group(KeyError("x")), Disposition.DEAD_LETTER, "KeyError"),
+        (_group(_group(_group(DeadLetter("deep")))), Disposition.DEAD_LETTER, "deep"),
+        (_group(ValueError(), DeadLetter("no customer")), Disposition.DEAD_LETTER, "no customer"),
+        (_group(DeadLetter("no customer"), Retry("busy")), Disposition.RETRY, "busy"),
+        (_group(DeadLetter("no customer"), OSError()), Disposition.RETRY, "OSError"),
+        (_group(Discard("seen"), DeadLetter("bad")), Disposition.DEAD_LETTER, "bad"),
+        (_group(Discard("seen"), ValueError()), Disposition.RETRY, "ExceptionGroup"),
+        (_group(Discard("seen"), Discard("old")), Disposition.ACK, "seen"),
+        (_group(ValueError()), Disposition.RETRY, "ValueError"),
+        (_group(ValueError(), TypeError()), Disposition.RETRY, "ExceptionGroup"),
+        (_group(BodyDecodeError("no JSON")), Disposition.DEAD_LETTER, "poison: no JSON"),
+    ],
+)
+def test_of_a_group_the_safest_decision_inside_it_counts(
+    error: Exception, disposition: Disposition, reason: str
+) -> None:
+    policy = RetryPolicy(reactions={LookupError: DeadLetter, OSError: Backoff(9, jitter=False)})
+    outcome = _outcome(policy, error)
+    assert (outcome.disposition, outcome.reason) == (disposition, reason)
+
+
+def test_of_two_retries_in_a_group_the_later_one_counts() -> None:
+    outcome = _outcome(RetryPolicy(), _group(Retry("soon", after=1), Retry("later", after=60)))
+    assert (outcome.delay, outcome.reason) == (60, "later")
+
+
+def test_a_decision_inside_a_group_is_the_error_that_is_told() -> None:
+    inner = DeadLetter("no customer")
+    assert _outcome(RetryPolicy(), _group(ValueError(), inner)).error is inner
+
+
+@pytest.mark.parametrize("named", [ExceptionGroup, BaseExceptionGroup])
+def test_on_error_can_name_groups_as_such(named: type[Exception]) -> None:
+    policy = RetryPolicy(reactions={named: DeadLetter("a part failed")})
+    outcome = _outcome(policy, _group(Retry("busy")))
+    assert (outcome.disposition, outcome.reason) == (Disposition.DEAD_LETTER, "a part failed")
+
+
+def test_a_decision_in_a_task_group_of_a_handler_is_that_decision() -> None:
+    @queue_handler
+    async def take(order: dict[str, Any]) -> None:
+        async def part() -> None:
+            raise DeadLetter("no such customer")
+
+        async with TaskGroup() as group:
+            group.create_task(part())
+
+    outcome = deliver(take, {})
+    assert (outcome.disposition, outcome.reason) == (Disposition.DEAD_LETTER, "no such customer")

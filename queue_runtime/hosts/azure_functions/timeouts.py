@@ -1,39 +1,63 @@
-"""How long one invocation may take, by the host's own order of who says it."""
+"""How long one invocation may take, by the host's own order of who says it.
+
+The host reads its configuration as .NET does: names in any case, host.json with comments and
+trailing commas, time spans in every form of `TimeSpan.Parse`
+(https://learn.microsoft.com/dotnet/api/system.timespan.parse).
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-VARIABLE: Final = "AzureFunctionsJobHost__functionTimeout"
-# The Consumption plan's; other plans have more, which host.json can say.
-DEFAULT_SECONDS: Final = 300.0
+_VARIABLE: Final = "azurefunctionsjobhost:functiontimeout"
+_MEMBER: Final = "functiontimeout"
+
+# https://learn.microsoft.com/azure/azure-functions/functions-scale#timeout: thirty minutes on every
+# plan but Consumption, which the host knows by its app setting.
+DEFAULT_SECONDS: Final = 1800.0
+CONSUMPTION_SECONDS: Final = 300.0
+
+_SPAN: Final = re.compile(
+    r"(?:(?P<days>\d+)[.:])?(?P<hours>\d+):(?P<minutes>\d+):(?P<seconds>\d+)(?P<part>\.\d{1,7})?"
+    r"|(?:(?P<days_>\d+)\.)?(?P<hours_>\d+):(?P<minutes_>\d+)"
+    r"|(?P<only_days>\d+)",
+    re.ASCII,
+)
+_DAY: Final = 86_400
+_MOST_DAYS: Final = 10_675_199  # of a TimeSpan
+
+# A text, or what a strict parser does not take: a comment, or a comma before a closing bracket.
+_LENIENT: Final = re.compile(
+    r'("(?:\\.|[^"\\])*")|//[^\r\n]*|/\*.*?\*/|,(?=(?:\s|//[^\r\n]*|/\*.*?\*/)*[}\]])', re.DOTALL
+)
 
 
 def invocation_seconds(environ: Mapping[str, str], folders: Iterable[Path]) -> float:
-    """Read the host's functionTimeout: its app setting, else host.json, else five minutes.
+    """Read the host's functionTimeout: its app setting, else host.json, else the plan's default.
 
     Raises:
         SettingsError: what is written there is no time span.
     """
-    text = environ.get(VARIABLE)
-    if text:
-        return parse_time_span(text, VARIABLE)
+    for name, text in environ.items():
+        if text and name.replace("__", ":").lower() == _VARIABLE:
+            return parse_time_span(text, name)
     for folder in folders:
         file = folder / "host.json"
         text = _function_timeout(file)
         if text:
             return parse_time_span(text, f"functionTimeout in {file.name}")
-    return DEFAULT_SECONDS
+    return CONSUMPTION_SECONDS if environ.get("WEBSITE_SKU") == "Dynamic" else DEFAULT_SECONDS
 
 
 def app_folders(environ: Mapping[str, str]) -> list[Path]:
@@ -46,28 +70,51 @@ def app_folders(environ: Mapping[str, str]) -> list[Path]:
 
 
 def parse_time_span(text: str, source: str) -> float:
-    """Read `hh:mm:ss` or `d.hh:mm:ss`; -1 has no end.
+    """Read a time span as .NET does: `[d.]hh:mm[:ss[.fraction]]`, or days alone; -1 has no end.
 
     Raises:
-        SettingsError: it is neither.
+        SettingsError: it is none, or a negative or empty one.
     """
     if text.strip() == "-1":
         return inf
-    days, _, clock = text.strip().rpartition(".") if text.count(":") == 2 else ("", "", "")
-    try:
-        hours, minutes, seconds = (int(part) for part in clock.split(":"))
-        total = int(days or 0) * 86_400 + hours * 3_600 + minutes * 60 + seconds
-    except ValueError:
-        total = 0
-    if total <= 0 or "-" in text:
+    seconds = _span_seconds(text.strip())
+    if not seconds:
         raise SettingsError(f"{source}: {text!r} is no time span; write hh:mm:ss, or -1 for no end")
-    return float(total)
+    return seconds
+
+
+def _span_seconds(text: str) -> float | None:
+    match = _SPAN.fullmatch(text)
+    if match is None or len(text) > 40:
+        return None
+    parts = {name.rstrip("_"): value for name, value in match.groupdict().items() if value}
+    if "only_days" in parts:
+        return _total(int(parts["only_days"]), 0, 0, 0)
+    days, hours, minutes = (int(parts.get(name, 0)) for name in ("days", "hours", "minutes"))
+    seconds = int(parts.get("seconds", 0))
+    if hours > 23 and "seconds" in parts and "days" not in parts and "part" not in parts:
+        # .NET reads 24:00:00 as 24 days: the hour cannot be one, and d:hh:mm is a form as well.
+        days, hours, minutes, seconds = hours, minutes, seconds, 0
+    whole = _total(days, hours, minutes, seconds)
+    return None if whole is None else whole + float(parts.get("part", 0))
+
+
+def _total(days: int, hours: int, minutes: int, seconds: int) -> float | None:
+    if days > _MOST_DAYS or hours > 23 or minutes > 59 or seconds > 59:
+        return None
+    return float(days * _DAY + hours * 3_600 + minutes * 60 + seconds)
 
 
 def _function_timeout(file: Path) -> str:
     try:
-        host = json.loads(file.read_text("utf-8-sig"))
-    except (OSError, ValueError):
+        host = json.loads(_strict(file.read_text("utf-8-sig")))
+    except (OSError, ValueError, RecursionError):
         return ""  # the host itself says what is wrong with its file
-    timeout = host.get("functionTimeout") if isinstance(host, dict) else None
-    return timeout if isinstance(timeout, str) else ""
+    members: Mapping[str, Any] = host if isinstance(host, dict) else {}
+    said = [value for name, value in members.items() if name.lower() == _MEMBER]
+    timeout = said[-1] if said else None
+    return str(timeout) if isinstance(timeout, str | int) else ""
+
+
+def _strict(text: str) -> str:
+    return _LENIENT.sub(lambda found: found[1] or "", text)

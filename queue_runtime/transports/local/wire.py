@@ -64,7 +64,8 @@ class LocalWire:
 
     def delivery_count(self, raw: Any) -> int:
         """Add this queue's receives, counted as they happen, to the attempts of earlier copies."""
-        return self._carried(raw).attempts + int(raw[RECEIVES])
+        received: int = raw[RECEIVES]
+        return self._carried(raw).attempts + received
 
     def enqueued_at(self, raw: Any) -> datetime | None:
         """Give the time of the send."""

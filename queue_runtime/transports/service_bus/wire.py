@@ -14,6 +14,7 @@ from queue_runtime.settlement.lineage import (
     read_dead_letter,
 )
 from queue_runtime.transports.base import OutgoingMessage
+from queue_runtime.untrusted import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -95,7 +96,7 @@ class FunctionWire:
 
     def delivery_count(self, raw: Any) -> int:
         """Add the host's count, which starts at 1, to the attempts of earlier copies."""
-        return self._carried(raw).attempts + max(int(raw.delivery_count or 1), 1)
+        return self._carried(raw).attempts + (whole_number(raw.delivery_count, least=1) or 1)
 
     def enqueued_at(self, raw: Any) -> datetime | None:
         """Give the time of the send; the host leaves its zone, which is UTC, out."""
@@ -187,8 +188,9 @@ class ReceivedWire:
 
     def delivery_count(self, raw: Any) -> int:
         """Add this message's deliveries, from 1 on, to the attempts of earlier copies."""
-        count = int(_read(self._sdk(raw), "delivery_count") or self.first_count)
-        return self._carried(raw).attempts + count + 1 - self.first_count
+        first = self.first_count
+        count = whole_number(_read(self._sdk(raw), "delivery_count"), least=first)
+        return self._carried(raw).attempts + 1 + (0 if count is None else count - first)
 
     def enqueued_at(self, raw: Any) -> datetime | None:
         """Give the time of the send."""

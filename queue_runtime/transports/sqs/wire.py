@@ -12,6 +12,7 @@ from queue_runtime.settlement.lineage import (
     read_carried,
     read_dead_letter,
 )
+from queue_runtime.untrusted import number, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 MOST_ATTRIBUTES: Final = 10
 LARGEST_MESSAGE: Final = 1024 * 1024
+
+# The last millisecond that a datetime can tell.
+_END_OF_TIME_MS: Final = 253_402_300_799_999
 
 
 class SqsWire:
@@ -81,25 +85,22 @@ class SqsWire:
 
     def delivery_count(self, raw: Any) -> int:
         """Add SQS's receive count, which starts at 1, to the attempts of earlier copies."""
-        return self._carried(raw).attempts + int(
-            self._of_system(raw, "ApproximateReceiveCount") or 1
-        )
+        received = whole_number(self._of_system(raw, "ApproximateReceiveCount"), least=1)
+        return self._carried(raw).attempts + (received or 1)
 
     def enqueued_at(self, raw: Any) -> datetime | None:
         """Give the time of the send, to the millisecond."""
-        sent = self._of_system(raw, "SentTimestamp")
+        sent = self.sent_at(raw)
         if sent is None:
             return None
         from datetime import UTC, datetime
 
-        return datetime.fromtimestamp(int(sent) / 1000, UTC)
+        return datetime.fromtimestamp(sent, UTC)
 
     def sent_at(self, raw: Any) -> float | None:
         """Give the time of the send in seconds, for who measures every message."""
-        try:
-            return int(raw[self._system]["SentTimestamp"]) / 1000
-        except (KeyError, TypeError, ValueError):
-            return None
+        sent = whole_number(self._of_system(raw, "SentTimestamp"), most=_END_OF_TIME_MS)
+        return None if sent is None else sent / 1000
 
     def receipt(self, raw: Any) -> Any:
         """Give the receipt handle, which is good for this receive only."""
@@ -136,7 +137,12 @@ class SqsWire:
         if kind.startswith("Binary"):
             return self._bytes(item)
         text = item.get(self._text)
-        return _number(text) if kind.startswith("Number") else text
+        if not kind.startswith("Number"):
+            return text
+        try:
+            return number(text)
+        except ValueError:
+            raise BodyDecodeError("a number attribute is not a number") from None
 
     def _copied(self, item: Any) -> dict[str, Any]:
         kind = item.get(self._type) or "String"
@@ -158,17 +164,6 @@ class SqsWire:
 
 LAMBDA_RECORD: Final = SqsWire(capitals=False)
 RECEIVED_MESSAGE: Final = SqsWire(capitals=True)
-
-
-def _number(text: Any) -> int | float:
-    try:
-        return int(text)
-    except (TypeError, ValueError):
-        pass
-    try:
-        return float(text)
-    except (TypeError, ValueError):
-        raise BodyDecodeError("a number attribute is not a number") from None
 
 
 def copy_of(

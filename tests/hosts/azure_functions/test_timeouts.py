@@ -16,6 +16,7 @@ from queue_runtime.errors import LockLostError, TransportError
 from queue_runtime.hosts.azure_functions import FunctionsHost, Source, host
 from queue_runtime.hosts.azure_functions.lock_renewal import LockRenewal, lock_seconds_left
 from queue_runtime.hosts.azure_functions.timeouts import (
+    CONSUMPTION_SECONDS,
     DEFAULT_SECONDS,
     app_folders,
     invocation_seconds,
@@ -36,13 +37,50 @@ VARIABLE = "AzureFunctionsJobHost__functionTimeout"
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("00:05:00", 300), ("01:00:01", 3601), ("1.00:00:00", 86_400), ("-1", inf)],
+    [
+        ("00:05:00", 300),
+        (" 00:05:00 ", 300),
+        ("01:00:01", 3601),
+        ("0:5:0", 300),
+        ("00:10", 600),
+        ("00:05:00.5", 300.5),
+        ("00:00:00.0000001", 1e-7),
+        ("1.00:00:00", 86_400),
+        ("1.00:00", 86_400),
+        ("1:00:00:00", 86_400),
+        ("1:00:00:00.25", 86_400.25),
+        ("2", 2 * 86_400),
+        ("24:00:00", 24 * 86_400),
+        ("-1", inf),
+        (" -1 ", inf),
+    ],
 )
-def test_a_time_span(text: str, seconds: float) -> None:
+def test_a_time_span_is_read_as_the_host_reads_it(text: str, seconds: float) -> None:
     assert parse_time_span(text, "host.json") == seconds
 
 
-@pytest.mark.parametrize("text", ["", "5", "05:00", "a:b:c", "00:00:00", "x.00:01:00", "-00:01:00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a:b:c",
+        "00:00:00",
+        "0",
+        "x.00:01:00",
+        "-00:01:00",
+        "-2",
+        "24:00",
+        "1.24:00:00",
+        "00:60:00",
+        "00:00:60",
+        "00:05:00.12345678",
+        "99:99:99",
+        "1.1.00:00:00",
+        "\u0661:00:00",
+        "9" * 5000,
+        "10675200",
+    ],
+)
 def test_what_is_no_time_span(text: str) -> None:
     with pytest.raises(SettingsError, match=r"host\.json: .* is no time span"):
         parse_time_span(text, "host.json")
@@ -54,7 +92,13 @@ def test_what_is_no_time_span(text: str) -> None:
         ('{"functionTimeout": "00:10:00"}', 600),
         ('\ufeff{"functionTimeout": "00:10:00"}', 600),
         ("{}", DEFAULT_SECONDS),
-        ('{"functionTimeout": 7}', DEFAULT_SECONDS),
+        ('{"functionTimeout": 7}', 7 * 86_400),
+        ('{"functionTimeout": null}', DEFAULT_SECONDS),
+        ('{ // the longest call\n "functionTimeout": "00:10:00" }', 600),
+        ('{/* "functionTimeout": "00:01:00", */ "functionTimeout": "00:10:00",}', 600),
+        ('{"a": "// no comment", "FunctionTimeout": "00:10", // x\n}', 600),
+        ('{"a": "\\", // in a text", "FUNCTIONTIMEOUT": "00:10:00"}', 600),
+        ("[" * 100_000, DEFAULT_SECONDS),
         ("[]", DEFAULT_SECONDS),
         ("no JSON", DEFAULT_SECONDS),
     ],
@@ -65,6 +109,32 @@ def test_host_json_says_it_unless_the_environment_does(
     (tmp_path / "host.json").write_text(content, "utf-8")
     assert invocation_seconds({}, [tmp_path / "missing", tmp_path]) == seconds
     assert invocation_seconds({VARIABLE: "00:01:00"}, [tmp_path]) == 60
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        VARIABLE,
+        "AzureFunctionsJobHost__FunctionTimeout",
+        "AZUREFUNCTIONSJOBHOST__FUNCTIONTIMEOUT",
+        "AzureFunctionsJobHost:functionTimeout",
+    ],
+)
+def test_the_app_setting_is_read_in_every_spelling_that_the_host_reads(name: str) -> None:
+    assert invocation_seconds({"PATH": "/bin", name: "00:10:00"}, []) == 600
+
+
+@pytest.mark.parametrize(
+    ("sku", "seconds"),
+    [
+        ("Dynamic", CONSUMPTION_SECONDS),
+        ("FlexConsumption", DEFAULT_SECONDS),
+        ("ElasticPremium", DEFAULT_SECONDS),
+        ("", DEFAULT_SECONDS),
+    ],
+)
+def test_without_a_word_the_plan_says_it(sku: str, seconds: float) -> None:
+    assert invocation_seconds({"WEBSITE_SKU": sku, VARIABLE: ""}, []) == seconds
 
 
 def test_where_host_json_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

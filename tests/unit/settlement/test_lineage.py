@@ -105,6 +105,13 @@ def test_damaged_attempts_lose_the_attempts_only(attempts: str) -> None:
     assert _carried(f'{{"id": "m1", "attempts": {attempts}}}') == ("m1", 0)
 
 
+@pytest.mark.parametrize("attempts", ["1000001", "9" * 30, "9" * 4300, "9" * 100_000])
+def test_attempts_beyond_any_queues_are_cut_and_can_be_counted_on(attempts: str) -> None:
+    carried = read_carried(f'{{"id": "m1", "attempts": {attempts}}}')
+    assert carried.id == "m1"
+    assert str(carried.attempts + 1) == "1000001"
+
+
 @pytest.mark.parametrize(
     ("text", "facts"),
     [('{"a": 1}', {"a": 1}), ("[]", {}), ("x", {}), (None, {}), ("[" * 200_000, {})],

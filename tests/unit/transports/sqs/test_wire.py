@@ -92,6 +92,28 @@ def test_a_record_made_by_hand_may_leave_out_what_has_a_default(record: dict[str
     assert (message.group_id, message.correlation_id, message.enqueued_at) == (None, None, None)
 
 
+@pytest.mark.parametrize("count", ["9" * 5000, "-1", "x", ""])
+def test_a_count_that_sqs_would_not_write_can_be_counted_on(count: str) -> None:
+    record = {"messageId": "m", "attributes": {"ApproximateReceiveCount": count}}
+    delivered = LAMBDA_RECORD.delivery_count(record)
+    assert 1 <= delivered <= 2**63 - 1
+
+
+@pytest.mark.parametrize("sent", ["9" * 5000, "99999999999999999"])
+def test_a_time_beyond_the_calendar_is_its_end(sent: str) -> None:
+    record = {"messageId": "m", "attributes": {"SentTimestamp": sent}}
+    when = LAMBDA_RECORD.enqueued_at(record)
+    assert when is not None
+    assert when.year == 9999
+
+
+@pytest.mark.parametrize("sent", ["", "x", None])
+def test_a_time_that_is_none_is_not_told(sent: Any) -> None:
+    record = {"messageId": "m", "attributes": {"SentTimestamp": sent}}
+    assert LAMBDA_RECORD.enqueued_at(record) is None
+    assert LAMBDA_RECORD.sent_at(record) is None
+
+
 def _attribute(**item: Any) -> dict[str, Any]:
     return {"messageId": "m", "body": "b", "messageAttributes": {"a": item}}
 
@@ -119,6 +141,8 @@ def test_a_value_is_read_by_its_data_type(item: dict[str, Any], value: Any) -> N
         {"dataType": "Binary"},
         {"stringValue": "SECRET", "dataType": "Number"},
         {"dataType": "Number"},
+        {"stringValue": "9" * 5000, "dataType": "Number"},
+        {"stringValue": "Infinity", "dataType": "Number"},
     ],
 )
 def test_a_value_that_does_not_fit_its_type_is_poison_that_shows_nothing(
