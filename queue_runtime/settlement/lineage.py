@@ -137,6 +137,26 @@ def read_facts(text: object) -> Mapping[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
+def read_dead_letter(text: object, reason: str = "") -> Mapping[str, Any]:
+    """Read a dead-letter's facts, also where Functions wrote them in 0.1.0; empty where none are.
+
+    There the description was the error's class, or `ValueError: -3`, and the reason a property of
+    its own. A broker's descriptions are sentences, which have neither form.
+
+    Args:
+        text: our attribute, or Service Bus's DeadLetterErrorDescription.
+        reason: Service Bus's DeadLetterReason, for entries that do not hold it themselves.
+    """
+    facts = read_facts(text)
+    if facts or not isinstance(text, str):
+        return facts
+    kind, separator, error = text.partition(": ")
+    if not all(part.isidentifier() for part in kind.replace(".<locals>.", ".").split(".")):
+        return {}
+    written = {"reason": reason, "error_type": kind}
+    return {**written, "error": error} if separator else written
+
+
 def _failure(outcome: Outcome, *, error_text: bool) -> dict[str, str]:
     facts = {"reason": outcome.reason}
     if outcome.error is not None:
