@@ -109,10 +109,10 @@ def read_dead_letter(text: object, reason: object = None) -> DeadLetterRecord | 
     Returns:
         None where neither says anything, as of a message that was not dead-lettered.
     """
-    facts = read_facts(text)
+    said = reason if isinstance(reason, str) else None
+    facts = read_failure(text, said or "")
     why = facts.get("reason")
-    if not isinstance(why, str):
-        why = reason if isinstance(reason, str) else None
+    why = why if isinstance(why, str) else said
     if why is None:
         return None
     told = {name: facts.get(name) for name in ("error_type", "error", "queue", "handler")}
@@ -137,7 +137,7 @@ def read_facts(text: object) -> Mapping[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def read_dead_letter(text: object, reason: str = "") -> Mapping[str, Any]:
+def read_failure(text: object, reason: str = "") -> Mapping[str, Any]:
     """Read a dead-letter's facts, also where Functions wrote them in 0.1.0; empty where none are.
 
     There the description was the error's class, or `ValueError: -3`, and the reason a property of

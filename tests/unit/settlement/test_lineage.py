@@ -11,8 +11,8 @@ from queue_runtime.settlement.lineage import (
     DeadLetterFacts,
     delayed_retry_facts,
     read_carried,
-    read_dead_letter,
     read_facts,
+    read_failure,
 )
 
 FUNCTIONS_OF_0_1_0 = Path(__file__).parents[2] / "fixtures/v0_1_0/functions_dead_letters.json"
@@ -126,7 +126,7 @@ def test_facts_are_read_back_where_there_are_any(text: Any, facts: dict[str, Any
 
 def test_a_dead_letter_that_functions_wrote_as_text_in_0_1_0_is_read() -> None:
     entries = json.loads(FUNCTIONS_OF_0_1_0.read_text())
-    read = [read_dead_letter(entry["description"], entry["reason"]) for entry in entries]
+    read = [read_failure(entry["description"], entry["reason"]) for entry in entries]
     assert read == [
         {"reason": "failed", "error_type": "ValueError", "error": "-3"},
         {"reason": "failed", "error_type": "ValueError", "error": "a: b\nc"},
@@ -136,12 +136,12 @@ def test_a_dead_letter_that_functions_wrote_as_text_in_0_1_0_is_read() -> None:
 
 
 def test_a_class_within_a_function_is_read_from_a_text_too() -> None:
-    assert read_dead_letter("take.<locals>.Busy: no", "r")["error_type"] == "take.<locals>.Busy"
+    assert read_failure("take.<locals>.Busy: no", "r")["error_type"] == "take.<locals>.Busy"
 
 
 def test_a_dead_letter_s_facts_count_before_the_broker_s_reason() -> None:
     text = '{"id": "m1", "reason": "negative amount"}'
-    assert read_dead_letter(text, "other") == {"id": "m1", "reason": "negative amount"}
+    assert read_failure(text, "other") == {"id": "m1", "reason": "negative amount"}
 
 
 @pytest.mark.parametrize(
@@ -156,4 +156,4 @@ def test_a_dead_letter_s_facts_count_before_the_broker_s_reason() -> None:
     ],
 )
 def test_what_a_broker_says_is_not_taken_for_our_facts(text: Any) -> None:
-    assert read_dead_letter(text, "MaxDeliveryCountExceeded") == {}
+    assert read_failure(text, "MaxDeliveryCountExceeded") == {}
