@@ -14,8 +14,7 @@ from queue_runtime.config import load_settings
 from queue_runtime.dispatch import CANCEL_SECONDS
 from queue_runtime.hosts.poller import Poller, observation, poller
 from queue_runtime.hosts.poller.health import HealthServer
-from queue_runtime.transports import open_transport
-from queue_runtime.transports.sqs import threads as sqs_threads
+from queue_runtime.transports import open_transport, threads
 from tests.infra.template import ROOT
 
 DEPLOYMENT, SERVICE, SCALED = yaml.safe_load_all(
@@ -29,10 +28,7 @@ SETTINGS = load_settings(
 )
 # What cancelling, settling, flushing and closing connections may take beyond the drain.
 AFTER_THE_DRAIN = (
-    CANCEL_SECONDS
-    + poller._SETTLE_SECONDS
-    + observation._FLUSH_SECONDS
-    + 2 * sqs_threads._END_SECONDS
+    CANCEL_SECONDS + poller._SETTLE_SECONDS + observation._FLUSH_SECONDS + 2 * threads.END_SECONDS
 )
 
 

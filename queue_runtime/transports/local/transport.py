@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime.settlement.plan import Abilities
 from queue_runtime.transports.local.address import read_address
+from queue_runtime.transports.local.errors import BUSY_SECONDS
 from queue_runtime.transports.local.queue import MOST_AT_ONCE, LocalQueue
-from queue_runtime.transports.local.thread import DatabaseThread
+from queue_runtime.transports.threads import JobThreads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,7 +83,8 @@ class LocalTransport:
         self.ordered = self._queue.ordered
         self.batch_size = MOST_AT_ONCE
         self.abilities = _OF_DEAD_LETTERS if address.dead_letters else Abilities()
-        self._thread = DatabaseThread(self.queue)
+        # One, since a database takes one writer at a time; an end may have to wait for another's.
+        self._thread = JobThreads(f"local queue {self.queue}", end_seconds=2 * BUSY_SECONDS)
         self._closing = False
 
     async def receive(self, limit: int, wait: float) -> Sequence[Message[Any]]:
@@ -95,8 +97,8 @@ class LocalTransport:
         while True:
             arrival = self._queue.arrivals.expect()
             try:
-                messages = await self._thread.run(
-                    partial(self._take, limit), undo=self._queue.give_back
+                messages = await self._thread.run_cancellable(
+                    partial(self._take, limit), self._queue.give_back
                 )
                 left = deadline - time.monotonic()
                 if messages or left <= 0:

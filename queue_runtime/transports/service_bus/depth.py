@@ -13,7 +13,7 @@ from queue_runtime.config import redact
 from queue_runtime.observability.events import events
 from queue_runtime.transports.base import Depth
 from queue_runtime.transports.service_bus.errors import translated
-from queue_runtime.transports.thread_job import Job
+from queue_runtime.transports.threads import Job
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Sequence

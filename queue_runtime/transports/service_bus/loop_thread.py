@@ -8,7 +8,7 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from queue_runtime.errors import TransportError
-from queue_runtime.transports.thread_job import result_of
+from queue_runtime.transports.threads import result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

@@ -28,7 +28,7 @@ from queue_runtime.transports.service_bus.turns import (
     make_interruptible,
     revoke_credit,
 )
-from queue_runtime.transports.thread_job import result_of
+from queue_runtime.transports.threads import result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

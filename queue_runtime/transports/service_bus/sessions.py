@@ -15,7 +15,7 @@ from queue_runtime.transports.service_bus.session import (
     renew_by_session,
     settle_by_session,
 )
-from queue_runtime.transports.thread_job import result_of
+from queue_runtime.transports.threads import result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,7 +15,7 @@ from queue_runtime.settlement.plan import Abilities, Action
 from queue_runtime.transports.sqs.address import read_address
 from queue_runtime.transports.sqs.batch_calls import LARGEST_BATCH
 from queue_runtime.transports.sqs.queue import SqsQueue
-from queue_runtime.transports.sqs.threads import CallThreads
+from queue_runtime.transports.threads import JobThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -68,8 +68,9 @@ class SqsTransport:
         self.queue, self.ordered = self._queue.name, self._queue.ordered
         self.lock_seconds: float = self._queue.lock_seconds
         self.batch_size = LARGEST_BATCH
-        self._receives = CallThreads(self.queue, _RECEIVES, self._clients.interrupt)
-        self._calls = CallThreads(self.queue, _CALLS)
+        name = f"SQS queue {self.queue}"
+        self._receives = JobThreads(name, _RECEIVES, self._clients.interrupt)
+        self._calls = JobThreads(name, _CALLS)
         self._closing = False
 
     @property
@@ -87,7 +88,7 @@ class SqsTransport:
         while limit > 0:
             seconds = min(ceil(left), self._queue.longest_poll())
             started = time.monotonic()
-            messages = await self._receives.run_interruptibly(
+            messages = await self._receives.run_cancellable(
                 partial(self._poll, limit, seconds), self._give_back
             )
             left = deadline - time.monotonic()

@@ -397,12 +397,12 @@ def test_a_cancelled_receive_gives_what_was_on_its_way(broker: SqsBroker) -> Non
 def test_a_receive_that_is_given_up_while_its_queue_is_found_takes_nothing(
     broker: SqsBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("queue_runtime.transports.sqs.threads._END_SECONDS", 0.05)
     broker.create_queue("orders")
     broker.fill("orders", 10, "x")
     broker.faults.add(Latency(0.5), calls=["GetQueueAttributes"], times=1)
 
     async def test(queue: SqsTransport) -> None:
+        monkeypatch.setattr(queue._receives, "_end_seconds", 0.05)
         receive = asyncio.create_task(_receive(queue, 20))
         await _until(lambda: broker.journal.calls["GetQueueUrl"] == 1)
         receive.cancel()
@@ -757,10 +757,10 @@ def test_the_threads_of_a_transport_end_with_it(broker: SqsBroker) -> None:
 
     async def test(queue: SqsTransport) -> None:
         await asyncio.gather(*(queue.depth() for _ in range(6)), queue.receive(1, 0))
-        assert any(thread.name == "sqs orders" for thread in threading.enumerate())
+        assert any(thread.name == "SQS queue orders" for thread in threading.enumerate())
 
     with_queue(test)
-    assert not any(thread.name == "sqs orders" for thread in threading.enumerate())
+    assert not any(thread.name == "SQS queue orders" for thread in threading.enumerate())
 
 
 async def _receive(queue: SqsTransport, wait: float) -> Any:
