@@ -13,9 +13,10 @@ from queue_runtime.retry import Backoff
 from queue_runtime.transports.base import SettleFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from queue_runtime.hosts.poller.held_message import Entry
+    from queue_runtime.hosts.poller.held_message import HeldMessage
+    from queue_runtime.hosts.poller.in_flight import InFlight
     from queue_runtime.transports.base import Transport
 
 # How long an outcome may wait for company.
@@ -25,7 +26,7 @@ _BETWEEN_TRIES: Final = Backoff(0.1, maximum=5.0)
 # A dead-letter that could not be made has its handler called once more.
 _BEFORE_ANOTHER: Final = Backoff(5.0, jitter=False)
 
-Settled: TypeAlias = "tuple[Entry, Outcome]"
+Settled: TypeAlias = "tuple[HeldMessage, Outcome]"
 
 
 class Settler:
@@ -35,14 +36,14 @@ class Settler:
     made becomes a retry. What cannot be settled at all comes back when its lock ends.
     """
 
-    def __init__(self, transport: Transport, settled: Callable[[Sequence[Settled]], None]) -> None:
+    def __init__(self, transport: Transport, in_flight: InFlight) -> None:
         self._transport = transport
-        self._settled = settled
+        self._in_flight = in_flight
         self._waiting: list[Settled] = []
         self._requests: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, entry: Entry, outcome: Outcome) -> None:
+    def add(self, entry: HeldMessage, outcome: Outcome) -> None:
         """Take an outcome; it is carried out within 20 ms or with the next full request."""
         if entry.handed_over:
             return  # while its group waited for it, or at the end, before its middleware answered
@@ -54,7 +55,7 @@ class Settler:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(_COALESCE_SECONDS, self._flush)
 
-    async def settle_now(self, entry: Entry, outcome: Outcome) -> Outcome:
+    async def settle_now(self, entry: HeldMessage, outcome: Outcome) -> Outcome:
         """Carry one outcome out while its group waits, after the group's earlier ones; gives what
         it came to.
         """
@@ -64,7 +65,7 @@ class Settler:
             await asyncio.wait([self._begin([*self._earlier(entry), (entry, outcome)])])
         return outcome if outcome.settled else _as_retry(entry, outcome)
 
-    def _earlier(self, entry: Entry) -> list[Settled]:
+    def _earlier(self, entry: HeldMessage) -> list[Settled]:
         group = entry.message.group_id
         earlier = [pair for pair in self._waiting if pair[0].message.group_id == group]
         self._waiting = [pair for pair in self._waiting if pair[0].message.group_id != group]
@@ -158,8 +159,8 @@ class Settler:
         for entry, outcome in done:
             if outcome.disposition is Disposition.DEAD_LETTER:
                 outcome.settled = True
-            entry.lost = False  # whatever the keeper has heard since: the queue has taken it
-        self._settled(done)
+            entry.lost = False  # whatever the renewal has heard since: the queue has taken it
+        self._in_flight.release(done)
 
     def _again(self, chunk: Sequence[Settled], failed: dict[int, SettleFailure]) -> list[Settled]:
         """Sort out which failed settlements can still come about."""
@@ -178,13 +179,13 @@ class Settler:
                 again.append((entry, outcome))
         return again
 
-    def _lost(self, entry: Entry, outcome: Outcome) -> None:
+    def _lost(self, entry: HeldMessage, outcome: Outcome) -> None:
         events.carefully(self._transport.queue, events.lock_lost, entry.message, outcome)
         entry.lost = True
-        self._settled([(entry, outcome)])
+        self._in_flight.release([(entry, outcome)])
 
 
-def _as_retry(entry: Entry, outcome: Outcome) -> Outcome:
+def _as_retry(entry: HeldMessage, outcome: Outcome) -> Outcome:
     return Outcome(
         Disposition.RETRY,
         delay=_BEFORE_ANOTHER.delay(entry.message.delivery_count),

@@ -26,7 +26,7 @@ from tests.brokers.service_bus import (
     ServiceBusBroker,
 )
 from tests.brokers_tests.service_bus.bench import collect_leaks
-from tests.hosts.poller.rig import until_true
+from tests.hosts.poller.rig import run_of, until_true
 from tests.hosts.poller.service_bus_rig import happened, opened, polled, texts
 
 if TYPE_CHECKING:
@@ -540,7 +540,7 @@ def test_a_lost_lock_throws_a_sync_handlers_result_away(
 
     async def lose_it(poller: Poller) -> None:
         await until_true(started.is_set)
-        (first,) = poller._held.values()
+        (first,) = run_of(poller).in_flight.all()
         take_the_lock(broker, path)
         await until_true(lambda: first.lost)
         release.set()
