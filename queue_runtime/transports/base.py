@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,6 +71,14 @@ class Depth(NamedTuple):
     def total(self) -> int:
         """Everything that is still to be done."""
         return self.visible + self.in_flight + self.delayed
+
+
+@runtime_checkable
+class GivesUpReceives(Protocol):
+    """A transport whose receives can be given up while the event loop that awaits them is held."""
+
+    def give_up_receives(self) -> None:
+        """Give back whatever receives that are under way still bring; from any thread."""
 
 
 class Transport(Protocol):

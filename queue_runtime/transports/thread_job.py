@@ -48,6 +48,7 @@ class Job(Generic[ResultT]):
             abandoned = self._abandoned
         if abandoned and self._undo:
             self._undo(result)
+            self._tell(self.answer.cancel)  # its caller's loop may only have been held up
         else:
             self._tell(self._accept, result)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from queue_runtime.hosts.poller import forked
 from queue_runtime.hosts.poller.daemon_thread import in_daemon_thread
+from queue_runtime.hosts.poller.forked import end_fork
 from queue_runtime.observability import events
 from queue_runtime.outcome import Outcome, unrun
 from queue_runtime.pipeline import Pipeline, run_blocking
@@ -45,11 +48,13 @@ class Calls:
     Args:
         pipeline: the handler and what goes around it.
         breaker: while it is open, no handler is called; None where there is none.
+        limit: seconds that an async call may take; 0 sets no limit.
     """
 
-    def __init__(self, pipeline: Pipeline, breaker: Breaker | None) -> None:
+    def __init__(self, pipeline: Pipeline, breaker: Breaker | None, limit: float = 0.0) -> None:
         self.pipeline = pipeline
         self._breaker = breaker
+        self._limit = limit
 
     async def on_loop(self, held: HeldMessage) -> Outcome:
         """Call the handler for one message."""
@@ -57,13 +62,17 @@ class Calls:
             refused = self._refused(held)
             if refused is not None:
                 return refused
-            outcome = await self.pipeline.run(held.message)
+            held.started = monotonic()
+            if self._limit:
+                outcome = await self._in_time(held.message)
+            else:
+                outcome = await self.pipeline.run(held.message)
         except asyncio.CancelledError:
             return INTERRUPTED
-        except BaseException as error:  # of a middleware: the others must go on
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            return _our_own_error(error)
+        except BaseException as error:  # whatever it is, the others must go on
+            outcome = self._failed(error, held.message)
+        if forked.forked:
+            end_fork(_exit_code(outcome))
         self._learn(outcome)
         return outcome
 
@@ -72,11 +81,13 @@ class Calls:
         refused = self._refused(held)
         if refused is not None:
             return refused
-        pipeline = self.pipeline
+        pipeline, held.started = self.pipeline, monotonic()
         try:
             outcome = run_blocking(pipeline.definition.name, _run(pipeline, held.message))
         except BaseException as error:  # a worker thread outlives whatever happens in it
-            return _our_own_error(error)
+            outcome = self._failed(error, held.message)
+        if forked.forked:
+            end_fork(_exit_code(outcome))
         self._learn(outcome)
         return outcome
 
@@ -85,6 +96,9 @@ class Calls:
         outcomes = {held: self._refused(held) for held in batch}
         ready = [held for held, refused in outcomes.items() if refused is None]
         if ready:
+            now = monotonic()
+            for held in ready:
+                held.started = now
             answers = await self._call_batch([held.message for held in ready])
             outcomes.update(zip(ready, answers, strict=True))
         return {
@@ -96,21 +110,40 @@ class Calls:
         pipeline = self.pipeline
         try:
             if not pipeline.blocking:
-                outcomes = await pipeline.run_batch(messages)
+                async with asyncio.timeout(self._limit or None):
+                    outcomes = await pipeline.run_batch(messages)
             else:
                 name, work = pipeline.definition.name, pipeline.run_batch
                 outcomes = await in_daemon_thread(lambda: run_blocking(name, work(messages)))
         except asyncio.CancelledError:
             return [INTERRUPTED] * len(messages)
+        except TimeoutError as error:  # a handler's own is an outcome already
+            policy = self.pipeline.policy
+            outcomes = [policy.outcome(error, message) for message in messages]
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            return [_our_own_error(error)] * len(messages)
+            outcomes = [self._failed(error, message) for message in messages]
+        if forked.forked:
+            end_fork()
         for outcome in outcomes:
             self._learn(outcome)
         return outcomes
 
+    async def _in_time(self, message: Message[Any]) -> Outcome:
+        try:
+            async with asyncio.timeout(self._limit):
+                return await self.pipeline.run(message)
+        except TimeoutError as error:  # a handler's own is an outcome already
+            return self.pipeline.policy.outcome(error, message)
+
+    def _failed(self, error: BaseException, message: Message[Any]) -> Outcome:
+        if isinstance(error, Exception):  # of a middleware, or our own: no handler's reaches us
+            return _our_own_error(error)
+        # A handler's KeyboardInterrupt, GeneratorExit and the like fail its message, no more.
+        return self.pipeline.policy.outcome(error, message)
+
     def _refused(self, held: HeldMessage) -> Outcome | None:
+        if forked.forked:
+            end_fork()  # a handler forked, and waited: what comes next is its parent's
         if held.stale() or held.answered:
             return LOST
         return None if self._breaker is None else _while_open(self._breaker)
@@ -128,6 +161,13 @@ def _while_open(breaker: Breaker) -> Outcome | None:
 
 async def _run(pipeline: Pipeline, message: Message[Any]) -> Outcome:
     return await pipeline.run(message)
+
+
+def _exit_code(outcome: Outcome) -> int:
+    """Give the code of a forked process whose handler returned, or called sys.exit()."""
+    if isinstance(outcome.error, SystemExit) and isinstance(outcome.error.code, int):
+        return outcome.error.code
+    return 0 if outcome.error is None else 1
 
 
 def _our_own_error(error: BaseException) -> Outcome:

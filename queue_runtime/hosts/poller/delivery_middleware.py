@@ -81,9 +81,8 @@ class DeliveryMiddlewareRun:
         try:
             outcomes = await self._through_middleware(messages, dispatch)
         except BaseException as error:  # what is not answered would be held for ever
-            if isinstance(error, KeyboardInterrupt | asyncio.CancelledError):
-                raise
-            events.logger.error("a middleware raised %s", type(error).__qualname__)
+            if not isinstance(error, asyncio.CancelledError):
+                events.logger.error("a middleware raised %s", type(error).__qualname__)
             outcomes = [unrun("a middleware failed")] * len(arrived)
         self._context.copy().run(self._hand_on, arrived, outcomes)
 

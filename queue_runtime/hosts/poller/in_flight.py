@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from queue_runtime.hosts.poller.held_message import HeldMessage
@@ -63,6 +64,17 @@ class InFlight:
         """Give what has no outcome yet."""
         return [held for held in self._held.values() if not held.answered]
 
+    def describe(self, queue: str) -> list[str]:
+        """Say of each message whether it waits, runs, or is being settled; from any thread."""
+        now = monotonic()
+        lines = [f"{len(self._held)} messages of {queue} are in flight"]
+        for held in self.all():
+            state = "is being settled" if held.answered else "waits"
+            if held.started is not None and not held.answered:
+                state = f"has run for {now - held.started:.1f} s"
+            lines.append(f"message {held.message.id!a} {state}")
+        return lines
+
     def when_room(self, call: Callable[[], None]) -> None:
         """Have `call` called whenever messages were let go."""
         self._on_room = call
@@ -82,6 +94,7 @@ class InFlight:
         for held, outcome in settled:
             if self._held.pop(id(held), None) is None:
                 continue
+            held.released = True
             if held.lost:
                 self._stats.lost += 1
                 continue

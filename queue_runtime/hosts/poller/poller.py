@@ -89,6 +89,18 @@ class Poller:
         await self._run.to_its_end()
         return self.stats
 
+    def give_back(self, everything: bool) -> None:
+        """Give back what waits, or everything, while a handler holds the event loop up.
+
+        To be called on a thread without an event loop.
+        """
+        if self._run is not None:
+            self._run.rescue.give_back(everything)
+
+    def describe(self) -> list[str]:
+        """Say what is in flight, a line for each message; from any thread."""
+        return [] if self._run is None else self._run.in_flight.describe(self.queue)
+
     def stop(self) -> None:
         """Begin to end: no new messages; what runs has `drain_seconds`. On the event loop only."""
         self._stopping = True

@@ -121,6 +121,10 @@ class Receiver:
         rests = self._closed or self._paused is not None or full
         return monotonic() if rests else self._idle_since
 
+    def start_no_more(self) -> None:
+        """Begin no more receives; from any thread."""
+        self._closed = True
+
     async def close(self) -> None:
         """Abort the receives under way; what they had locked has been given back or has arrived."""
         self._closed = True

@@ -13,15 +13,16 @@ from queue_runtime.dispatch import CANCEL_SECONDS
 from queue_runtime.errors import TransportError
 from queue_runtime.hosts.poller.calls import Calls, pipeline_of
 from queue_runtime.hosts.poller.delivery_middleware import DeliveryMiddlewareRun
+from queue_runtime.hosts.poller.forked import watch_forks
 from queue_runtime.hosts.poller.in_flight import InFlight
 from queue_runtime.hosts.poller.lock_renewal import LockRenewal
 from queue_runtime.hosts.poller.observation import Observation
 from queue_runtime.hosts.poller.ready_queue import ReadyQueue
 from queue_runtime.hosts.poller.receiver import Receiver
+from queue_runtime.hosts.poller.rescue import NOT_STOPPED, STOPPING, Rescue
 from queue_runtime.hosts.poller.runner import Runner
 from queue_runtime.hosts.poller.settler import Settler
 from queue_runtime.observability import events, metrics
-from queue_runtime.outcome import Outcome, unrun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from queue_runtime.hosts.poller.counts import PollStats
     from queue_runtime.hosts.poller.liveness import Liveness
     from queue_runtime.message import Message
+    from queue_runtime.outcome import Outcome
     from queue_runtime.transports.base import Transport
 
 # A poller that ends by itself looks often whether it may.
@@ -39,9 +41,7 @@ _SHORT_WAIT: Final = 0.2
 # And does not wait for ever for a queue that cannot be used; one that is to run always does.
 _PATIENCE: Final = 5
 # What settling may take beyond the drain.
-SETTLE_SECONDS: Final = 0.5
-_STOPPING: Final = unrun("the process is stopping", delay=0.0)
-_NOT_STOPPED: Final = unrun("the process is stopping", delay=0.0, may_run=True)
+SETTLE_SECONDS: Final = 1.5
 
 
 class Until(Enum):
@@ -87,7 +87,11 @@ class PollerRun:
         # Every message's context variables start from this, and ours go on in it: never another's.
         context = copy_context()
         self._runner = Runner(
-            Calls(pipeline, breaker if settings.breaker_failures else None),
+            Calls(
+                pipeline,
+                breaker if settings.breaker_failures else None,
+                settings.handler_seconds,
+            ),
             _ready_queue(transport),
             self._settler,
             self.in_flight,
@@ -111,7 +115,11 @@ class PollerRun:
             once=until is Until.ONCE,
             patience=_PATIENCE if ends_by_itself else inf,
         )
-        self.lock_renewal = LockRenewal(transport, self.in_flight, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        self.lock_renewal = LockRenewal(transport, self.in_flight, loop)
+        self.rescue = Rescue(
+            transport, self.receiver, self._runner, self._settler, self.in_flight, loop
+        )
 
     async def to_its_end(self) -> None:
         """Poll until `stop` is called, or until `until` says so; then shut down cleanly.
@@ -120,6 +128,7 @@ class PollerRun:
             TransportError: the queue is missing, refuses us, or cannot be used time after time.
         """
         self._start()
+        watch_forks(asyncio.get_running_loop())
         changed = self.in_flight.changed
         try:
             while not self._stopping and self.receiver.refusal is None:
@@ -172,15 +181,15 @@ class PollerRun:
         self._runner.stop_starting()
         # Before anything is given back, which a receive still under way would only take again.
         await self.receiver.close()
-        self._runner.give_back_waiting(_STOPPING)
-        await self._drain(self._drain_seconds)
+        self._runner.give_back_waiting(STOPPING)
+        await self._drain(ends - monotonic())
         self._runner.interrupt()
         await self._drain(CANCEL_SECONDS)
         for held in self.in_flight.unanswered():
             # Its thread cannot be stopped, but ends with the process.
             queue, name = self._transport.queue, self._definition.name
             events.carefully(queue, events.still_running, held.message, name)
-            self._runner.answer(held, _NOT_STOPPED)
+            self._runner.answer(held, NOT_STOPPED)
         await self._settle_rest(max(ends, monotonic()) + SETTLE_SECONDS)
 
     async def _drain(self, seconds: float) -> None:

@@ -94,6 +94,14 @@ class Runner:
         for held in [*(self._kept or ()), *self._queued]:
             self.answer(held, outcome)
 
+    def take_unstarted(self) -> list[HeldMessage]:
+        """Take out everything that has not started; from any thread."""
+        unstarted = [*self._ready.drain(), *(self._kept or ()), *self._queued]
+        taken = [held for held in unstarted if not held.answered]
+        for held in taken:
+            held.answered = True
+        return taken
+
     def interrupt(self) -> None:
         """Cancel the async handlers that run; sync ones cannot be."""
         for task in self._tasks:

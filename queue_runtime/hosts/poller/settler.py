@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from queue_runtime.errors import LockLostError, TransportError
 from queue_runtime.observability import events, metrics
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from queue_runtime.hosts.poller.held_message import HeldMessage
-    from queue_runtime.hosts.poller.in_flight import InFlight
     from queue_runtime.transports.base import Transport
 
 # How long an outcome may wait for company.
@@ -29,6 +28,13 @@ _BEFORE_ANOTHER: Final = Backoff(5.0, jitter=False)
 Settled: TypeAlias = "tuple[HeldMessage, Outcome]"
 
 
+class Releases(Protocol):
+    """Lets go of messages."""
+
+    def release(self, settled: Sequence[Settled], /) -> None:
+        """Take what is settled, or lost."""
+
+
 class Settler:
     """One place for all outcomes of a queue: acknowledges in batches, and never what was lost.
 
@@ -36,7 +42,7 @@ class Settler:
     made becomes a retry. What cannot be settled at all comes back when its lock ends.
     """
 
-    def __init__(self, transport: Transport, in_flight: InFlight) -> None:
+    def __init__(self, transport: Transport, in_flight: Releases) -> None:
         self._transport = transport
         self._in_flight = in_flight
         self._waiting: list[Settled] = []
@@ -71,6 +77,11 @@ class Settler:
         self._waiting = [pair for pair in self._waiting if pair[0].message.group_id != group]
         return earlier
 
+    def withdraw(self) -> list[Settled]:
+        """Take out what waits for a request; from any thread."""
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
     async def drain(self) -> None:
         """Carry out everything that waits, and wait until it is done or given up."""
         while self._waiting or self._requests:
@@ -101,6 +112,13 @@ class Settler:
             self._flush()
 
     async def _settle(self, chunk: Sequence[Settled]) -> None:
+        try:
+            await self._settle_all(chunk)
+        except asyncio.CancelledError:  # by a handler that cancels every task: one more request
+            self._waiting.extend(pair for pair in chunk if not pair[0].released)
+            raise
+
+    async def _settle_all(self, chunk: Sequence[Settled]) -> None:
         tries = 0
         while chunk := self._still_ours(chunk):
             tries += 1

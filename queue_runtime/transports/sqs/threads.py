@@ -6,7 +6,7 @@ import asyncio
 from queue import SimpleQueue
 from threading import Lock, Thread, get_ident
 from time import monotonic
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from queue_runtime.errors import TransportError
 from queue_runtime.transports.thread_job import Job, result_of
@@ -18,6 +18,8 @@ ResultT = TypeVar("ResultT")
 
 # How long an end waits: for what an interrupted request still brings, and for all.
 _POLITE_SECONDS: Final = 0.5
+# How long an answer may be on its way from a queue that has messages.
+_ANSWERS_SECONDS: Final = 2.5
 _END_SECONDS: Final = 2.0
 _LOOK_SECONDS: Final = 0.01
 
@@ -44,6 +46,7 @@ class CallThreads:
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._threads: list[Thread] = []
         self._running: dict[int, Callable[[], None]] = {}
+        self._interruptible: set[Job[Any]] = set()
         self._lock = Lock()
         self._free = 0
         self._closed = False
@@ -68,17 +71,31 @@ class CallThreads:
             TransportError: the transport is closed.
         """
         job = self._begin(work, undo)
+        self._interruptible.add(job)
+        began = monotonic()
         try:
             return await asyncio.shield(job.answer)
         except asyncio.CancelledError:
             job.withdraw()
             job.answer.add_done_callback(result_of)  # an error that nobody waits for is heard here
+            # A queue with messages answers at once, and an answer that is cut off hides them for
+            # the visibility timeout; only what has waited longer can be an idle long poll.
+            await _done_by(job.answer, began + _ANSWERS_SECONDS)
             await self._interrupt_until(job.answer.done, lambda: self._threads_of(job))
             if result := result_of(job.answer):
                 return result
             if (late := job.abandon()) is not None:
                 Thread(target=late, name=f"sqs {self._queue} late", daemon=True).start()
             raise
+        finally:
+            self._interruptible.discard(job)
+
+    def give_up(self) -> None:
+        """Undo what work under way still brings, as if its callers had gone; from any thread."""
+        for job in tuple(self._interruptible):
+            job.withdraw()
+            if (late := job.abandon()) is not None:
+                late()
 
     def close(self) -> None:
         """Refuse new calls; threads end with what they have."""
@@ -139,3 +156,9 @@ class CallThreads:
             del self._running[me], run  # else the last result stays alive while this is idle
             with self._lock:
                 self._free += 1
+
+
+async def _done_by(answer: asyncio.Future[Any], ends: float) -> None:
+    left = ends - monotonic()
+    if left > 0:
+        await asyncio.wait([answer], timeout=left)
