@@ -10,7 +10,7 @@ from queue_runtime.observability.events import events
 from queue_runtime.outcome import ACK, Outcome, Signal, unrun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
     from queue_runtime.bodies import Decoder
     from queue_runtime.definition import Envelope, HandlerDefinition
@@ -39,17 +39,29 @@ class Pipeline:
     """One handler's way from messages to outcomes: exactly one outcome for each, whatever breaks.
 
     `run` takes one message, and is there unless the handler takes a batch; `run_batch` takes many.
-    Poison makes no call. `blocking` tells that nothing in it suspends. `around` surrounds every
-    call, of one message or of a batch.
+    Poison makes no call. `blocking` tells that nothing in it suspends.
+
+    Args:
+        definition: the handler.
+        policy: decides what becomes of failures.
+        around: surrounds every call, of one message or of a batch.
+        call: an async function that is called in place of the handler, to run it somewhere else.
     """
 
     def __init__(
-        self, definition: HandlerDefinition, policy: RetryPolicy, *, around: Around | None = None
+        self,
+        definition: HandlerDefinition,
+        policy: RetryPolicy,
+        *,
+        around: Around | None = None,
+        call: Callable[[Any], Awaitable[None]] | None = None,
     ) -> None:
         self.definition = definition
         self.policy = policy
+        self._function: Callable[[Any], Any] = call or definition.function
+        self._is_async = definition.is_async or call is not None
         chain = (*definition.delivery_middleware, *definition.call_middleware)
-        self.blocking = not definition.is_async and all(
+        self.blocking = not self._is_async and all(
             getattr(middleware, "blocking", False) for middleware in chain
         )
         self._unwrap = _opener(definition.envelope)
@@ -135,9 +147,9 @@ class Pipeline:
 
     def _call_one(self, decode: Decoder | None) -> Run:
         # Closures, not methods: this is the inner loop, and each attribute less is 3 % of it.
-        function, failed = self.definition.function, self.policy.outcome
+        function, failed = self._function, self.policy.outcome
         takes_body = self.definition.shape is Shape.BODY
-        is_async = self.definition.is_async
+        is_async = self._is_async
 
         async def call(message: Message[Any]) -> Outcome:
             try:
@@ -162,11 +174,11 @@ class Pipeline:
         batch = Batch(messages)
         raised: BaseException | None = None
         try:
-            result = self.definition.function(batch)
+            result = self._function(batch)
             if result is not None:
-                await _finished(result, self.definition.is_async)
+                await _finished(result, self._is_async)
         except (Exception, SystemExit) as error:
-            if self.definition.is_async:
+            if self._is_async:
                 _raise_if_interrupted(error)
             raised = error
         except BaseException as error:

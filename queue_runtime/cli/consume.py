@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -64,7 +64,12 @@ async def consume(
         if port := health_port(jobs):
             stack.callback(HealthServer(port, [poller for _, poller in running]).close)
         pollers = [poller for _, poller in running]
-        ending.tell(asyncio.get_running_loop(), partial(_stop, pollers))
+        ending.tell(
+            asyncio.get_running_loop(),
+            partial(_stop, pollers),
+            partial(_give_back, pollers),
+            partial(_describe, pollers),
+        )
         if with_parent:
             _stop_with_parent(pollers)
         screen = started(running)
@@ -84,6 +89,17 @@ async def _all_to_their_end(
     pollers: Sequence[Poller], until: Until, screen: asyncio.Task[None]
 ) -> None:
     runs = [asyncio.create_task(poller.run(until)) for poller in pollers]
+    try:
+        await _until_all_ended(runs, pollers, screen)
+    finally:
+        # Also where a handler has cancelled every task: their transports are closed after this.
+        _stop(pollers)
+        await _wait_through_cancellations(runs)
+
+
+async def _until_all_ended(
+    runs: Sequence[asyncio.Task[Any]], pollers: Sequence[Poller], screen: asyncio.Task[None]
+) -> None:
     waiting: set[asyncio.Task[Any]] = {*runs, screen}
     failed: BaseException | None = None
     while any(not run.done() for run in runs):
@@ -95,6 +111,21 @@ async def _all_to_their_end(
                 _stop(pollers)
     if failed is not None:
         raise failed
+
+
+async def _wait_through_cancellations(runs: Sequence[asyncio.Task[Any]]) -> None:
+    while any(not run.done() for run in runs):
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait(runs)
+
+
+def _give_back(pollers: Sequence[Poller], everything: bool) -> None:
+    for poller in pollers:
+        poller.give_back(everything)
+
+
+def _describe(pollers: Sequence[Poller]) -> list[str]:
+    return [line for poller in pollers for line in poller.describe()]
 
 
 def _stop(pollers: Sequence[Poller]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from typing import TYPE_CHECKING
 
 from queue_runtime.cli.consume import Job, consume, health_port
 from queue_runtime.cli.ending import Ending
+from queue_runtime.cli.loop import run_to_its_end
+from queue_runtime.cli.output import keep_standard_streams
 from queue_runtime.cli.processes import run_processes
 from queue_runtime.cli.progress import Progress
 from queue_runtime.cli.targets import find_handler
@@ -76,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Poll until a signal, or until `--once` or `--until-empty` is satisfied."""
+    keep_standard_streams()
     jobs = _jobs(options)
     _set_up_logs(options, jobs[0].settings)
     processes = max(job.settings.processes for job in jobs)
@@ -85,10 +87,10 @@ def run(options: argparse.Namespace) -> int:
     as_json = options.json or options.with_parent
     as_table = options.table and not options.with_parent
     progress = Progress(as_json=as_json, as_table=as_table, each=options.each)
-    try:
-        with Ending(max(job.settings.drain_seconds for job in jobs)) as ending:
-            asyncio.run(
-                consume(
+    with Ending(max(job.settings.drain_seconds for job in jobs)) as ending:
+        try:
+            run_to_its_end(
+                lambda: consume(
                     jobs,
                     until,
                     observe=progress.observe,
@@ -97,8 +99,8 @@ def run(options: argparse.Namespace) -> int:
                     with_parent=options.with_parent,
                 )
             )
-    finally:
-        progress.finish()
+        finally:
+            progress.finish()
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +39,7 @@ class Progress:
         self._screen = None if as_json else output.console()
         self._as_lines = self._screen is None and not as_table
         self._each = each
+        self._lines_out = output.Lines()
         self._fates: Counter[tuple[str, str]] = Counter()
         self._started = monotonic()
         self._running: Sequence[tuple[Job, Poller]] = ()
@@ -53,8 +53,7 @@ class Progress:
         self._fates[key] += 1
         if self._each:
             line = {"event": "message", "target": job.target, **fates.record(message, outcome)}
-            with suppress(OSError):  # the next progress line meets it, and ends the run
-                output.json_line(line)
+            self._lines_out.json_line(line)
 
     def start(self, running: Sequence[tuple[Job, Poller]]) -> asyncio.Task[None]:
         """Begin to show."""
@@ -70,7 +69,7 @@ class Progress:
         if self._as_lines:
             self._line("stopped")
             for (kind, reason), count in self._sorted():
-                output.json_line(
+                self._lines_out.json_line(
                     {"event": "fate", "fate": kind, "reason": reason, "messages": count}
                 )
             return
@@ -78,7 +77,7 @@ class Progress:
         seconds = max(monotonic() - self._started, 0.001)
         total = sum(self._fates.values())
         title = f"{total:,} deliveries in {seconds:.1f} s ({total / seconds:,.0f} a second)"
-        output.table(title, ("fate", "messages", "reason"), rows)
+        self._lines_out.carefully(output.table, title, ("fate", "messages", "reason"), rows)
 
     def _sorted(self) -> list[tuple[tuple[str, str], int]]:
         return sorted(self._fates.items(), key=lambda item: (item[0][0], -item[1]))
@@ -94,7 +93,7 @@ class Progress:
 
     def _line(self, event: str) -> None:
         for job, poller in self._running:
-            output.json_line(
+            self._lines_out.json_line(
                 {
                     "event": event,
                     "target": job.target,
@@ -107,10 +106,13 @@ class Progress:
     async def _live(self, screen: Console) -> None:
         from rich.live import Live
 
-        with Live(console=screen, refresh_per_second=5, transient=True) as live:
-            while True:
-                live.update(self._table())
-                await asyncio.sleep(_REDRAW)
+        try:
+            with Live(console=screen, refresh_per_second=5, transient=True) as live:
+                while True:
+                    live.update(self._table())
+                    await asyncio.sleep(_REDRAW)
+        except OSError:  # the terminal is gone, and what polls is not
+            await self._nothing()
 
     def _table(self) -> Any:
         # A column for each handler: a row of so many numbers would not fit a narrow terminal.

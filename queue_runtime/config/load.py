@@ -36,6 +36,10 @@ class Settings:
     reserve_seconds: float
     drain_seconds: float
     processes: int
+    handler_seconds: float
+    stuck_seconds: float
+    max_messages: int
+    max_memory_mb: int
     delayed_retries: bool
     error_text: bool
     preload: Literal["init"] | None
@@ -46,6 +50,7 @@ class Settings:
     idempotency_retention_seconds: float
     local_directory: str
     health_port: int
+    health_address: str | None
     logs: Literal["json"] | None
     info_lines: int
     metrics: Literal["prometheus", "otlp", "emf", "azure-monitor"] | None

@@ -259,6 +259,46 @@ SETTINGS: Final = {
             "How many processes poll.",
             kind=int,
             low=1,
+            high=256,
+            unusable=_POLL_ONLY,
+        ),
+        Setting(
+            "handler_seconds",
+            "QUEUE_HANDLER_SECONDS",
+            0.0,
+            "A poller's time limit for one call of the handler: an async one is cancelled and its "
+            "message retried as TimeoutError; with a sync one the process is not ready, and is "
+            "replaced where there are several. 0 sets none.",
+            kind=float,
+            high=WEEK,
+            unusable=_POLL_ONLY,
+        ),
+        Setting(
+            "stuck_seconds",
+            "QUEUE_STUCK_SECONDS",
+            0.0,
+            "After so long without a turn of the event loop a poller writes the stacks of all "
+            "threads to stderr and is killed, its messages locked; 0 never does.",
+            kind=float,
+            high=WEEK,
+            unusable=_POLL_ONLY,
+        ),
+        Setting(
+            "max_messages",
+            "QUEUE_MAX_MESSAGES",
+            0,
+            "After receiving so many messages a poller's process ends cleanly, and is replaced "
+            "where there are several; 0 sets no limit.",
+            kind=int,
+            unusable=_POLL_ONLY,
+        ),
+        Setting(
+            "max_memory_mb",
+            "QUEUE_MAX_MEMORY_MB",
+            0,
+            "Above so many MiB of resident memory a poller's process ends cleanly, and is "
+            "replaced where there are several; 0 sets no limit.",
+            kind=int,
             unusable=_POLL_ONLY,
         ),
         Setting(
@@ -339,6 +379,14 @@ SETTINGS: Final = {
             "The port of a poller's health endpoints; 0 leaves them off.",
             kind=int,
             high=65_535,
+            unusable=_POLL_ONLY,
+        ),
+        Setting(
+            "health_address",
+            "QUEUE_HEALTH_ADDRESS",
+            None,
+            "The address that the health endpoints listen on, such as 127.0.0.1; none means "
+            "every IPv4 and IPv6 address.",
             unusable=_POLL_ONLY,
         ),
         Setting(

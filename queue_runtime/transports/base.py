@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from queue_runtime.settlement.failures import SettleFailure
 from queue_runtime.settlement.plan import Abilities, Action, Step
@@ -18,6 +18,7 @@ __all__ = [
     "Abilities",
     "Action",
     "Depth",
+    "GivesUpReceives",
     "OutgoingMessage",
     "SendFailure",
     "SettleFailure",
@@ -72,6 +73,14 @@ class Depth(NamedTuple):
     def total(self) -> int:
         """Everything that is still to be done."""
         return self.visible + self.in_flight + self.delayed
+
+
+@runtime_checkable
+class GivesUpReceives(Protocol):
+    """A transport whose receives can be given up while the event loop that awaits them is held."""
+
+    def give_up_receives(self) -> None:
+        """Give back whatever receives that are under way still bring; from any thread."""
 
 
 class Transport(Protocol):

@@ -25,6 +25,8 @@ END_SECONDS: Final = 2.0
 # How long a call that is interrupted may still bring something before its connection is cut.
 _POLITE_SECONDS: Final = 0.5
 _LOOK_SECONDS: Final = 0.01
+# How long an answer may be on its way from a queue that has messages.
+_ANSWERS_SECONDS: Final = 2.5
 
 
 class Job(Generic[ResultT]):
@@ -63,9 +65,9 @@ class Job(Generic[ResultT]):
             self._result, left = result, self._left
         if not left:
             self._tell(self._accept, result)
-        elif self._give_back is not None:
-            with suppress(Exception):  # a lock that is not given back ends by itself
-                self._give_back(result)
+            return
+        self._undo(result)
+        self._tell(self.answer.cancel)  # its caller's loop may only have been held up
 
     def cancel(self) -> None:
         """Keep the call from being made, if it is not under way; on the caller's loop."""
@@ -80,12 +82,27 @@ class Job(Generic[ResultT]):
             self._left = True
             return self._result
 
+    def give_up(self) -> None:
+        """Give the result back, now or when it comes, as if the caller had gone; any thread."""
+        with self._lock:
+            self._cancelled = self._left = True
+            result, self._result = self._result, None
+        if result is not None:
+            self._undo(result)
+
+    def _undo(self, result: ResultT) -> None:
+        if self._give_back is not None:
+            with suppress(Exception):  # a lock that is not given back ends by itself
+                self._give_back(result)
+
     def _tell(self, how: Callable[..., object], *what: object) -> None:
         with suppress(RuntimeError):  # a closed loop: no caller is left
             self._loop.call_soon_threadsafe(how, *what)
 
     def _accept(self, result: ResultT) -> None:
-        if not self.answer.done():
+        if self._left:
+            self.answer.cancel()
+        elif not self.answer.done():
             self.answer.set_result(result)
 
     def _refuse(self, error: BaseException) -> None:
@@ -125,6 +142,7 @@ class JobThreads:
         self._under_way: dict[int, Job[Any]] = {}
         self._lock = Lock()
         self._threads: list[Thread] = []
+        self._cancellable: set[Job[Any]] = set()
         self._busy = self._ended = 0
         self._last: Job[None] | None = None
 
@@ -151,16 +169,28 @@ class JobThreads:
         """
         job = Job(work, give_back)
         self._begin(job)
+        self._cancellable.add(job)
+        began = monotonic()
         try:
             return await asyncio.shield(job.answer)
         except asyncio.CancelledError:
             job.cancel()
             if self._interrupt is not None:
                 with suppress(asyncio.CancelledError):  # a second one only ends the wait
+                    # A queue with messages answers at once, and an answer that is cut off hides
+                    # them; only a call that has lasted longer can be an idle long poll.
+                    await _done_by(job.answer, began + _ANSWERS_SECONDS)
                     await self._wait_for(job, lambda: self._threads_of(job))
             if result := job.leave():
                 return result
             raise
+        finally:
+            self._cancellable.discard(job)
+
+    def give_up(self) -> None:
+        """Give back what cancellable calls under way still bring; from any thread."""
+        for job in tuple(self._cancellable):
+            job.give_up()
 
     async def aclose(self, last: Callable[[], None] = lambda: None) -> None:
         """Refuse new calls, interrupt those under way, and wait for the threads to end, bounded.
@@ -227,6 +257,12 @@ class JobThreads:
             last.run()
         else:
             self._jobs.put(last)
+
+
+async def _done_by(answer: asyncio.Future[Any], ends: float) -> None:
+    left = ends - monotonic()
+    if left > 0:
+        await asyncio.wait([answer], timeout=left)
 
 
 def result_of(answer: asyncio.Future[ResultT]) -> ResultT | None:

@@ -36,12 +36,17 @@ class Consumer:
         }
         self._process: ForkServerProcess | None = None
 
-    def start(self, handler: str = "on_loop") -> None:
+    def start(
+        self, handler: str = "on_loop", *options: str, module: str = "handler", **environment: str
+    ) -> None:
         self._output.unlink(missing_ok=True)
-        arguments = ["poll", f"tests.faults.handler:{handler}", "--queue", self._url]
+        arguments = ["poll", f"tests.faults.{module}:{handler}", "--queue", self._url]
         arguments += ["--json", "--drain-seconds", "0.5", "--concurrency", str(CONCURRENCY)]
+        arguments += options
         self._process = context().Process(
-            target=run_cli, args=(arguments, self._environment, str(self._output)), daemon=True
+            target=run_cli,
+            args=(arguments, self._environment | environment, str(self._output)),
+            daemon=True,
         )
         self._process.start()
 
@@ -51,6 +56,12 @@ class Consumer:
 
     def let_go(self) -> None:
         self._gate.unlink(missing_ok=True)
+
+    @property
+    def pid(self) -> int:
+        process = self._alive()
+        assert process.pid
+        return process.pid
 
     def end(self, number: signal.Signals) -> int:
         """Send a signal, and give the exit code."""

@@ -12,7 +12,7 @@ from functions.orders import take_order
 from queue_runtime.cli.targets import find_handler
 from queue_runtime.config import load_settings
 from queue_runtime.dispatch import CANCEL_SECONDS
-from queue_runtime.hosts.poller import Poller, observation, poller
+from queue_runtime.hosts.poller import Poller, observation, run
 from queue_runtime.hosts.poller.health import HealthServer
 from queue_runtime.transports import open_transport, threads
 from tests.infra.template import ROOT
@@ -28,7 +28,7 @@ SETTINGS = load_settings(
 )
 # What cancelling, settling, flushing and closing connections may take beyond the drain.
 AFTER_THE_DRAIN = (
-    CANCEL_SECONDS + poller._SETTLE_SECONDS + observation._FLUSH_SECONDS + 2 * threads.END_SECONDS
+    CANCEL_SECONDS + run.SETTLE_SECONDS + observation._FLUSH_SECONDS + 2 * threads.END_SECONDS
 )
 
 

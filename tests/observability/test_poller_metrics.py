@@ -16,7 +16,7 @@ from queue_runtime.cli import poll as poll_command
 from queue_runtime.config import load_settings
 from queue_runtime.errors import AccessDeniedError
 from queue_runtime.hosts.poller import Until, observation
-from queue_runtime.hosts.poller.observation import Observed
+from queue_runtime.hosts.poller.observation import Observation
 from queue_runtime.observability import metrics
 from queue_runtime.observability.events import events
 from queue_runtime.observability.exporters.logs import JsonFormatter, ToStderr, log_as_json
@@ -105,7 +105,7 @@ def test_the_depth_is_looked_at_again_and_again(monkeypatch: pytest.MonkeyPatch)
             Depth(9, 9, 9), AccessDeniedError("no"), KeyError("bug"), Depth(5, 2, 1, 7, 12.5)
         )
         settings = load_settings({}, environ={}, arguments={"metrics": "prometheus"})
-        watched = Observed(queue, settings, take.definition)
+        watched = Observation(queue, settings, take.definition)
         watched.start()
         async with asyncio.timeout(30):
             await queue.asked.wait()

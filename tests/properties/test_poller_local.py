@@ -40,7 +40,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("queue_runtime.hosts.poller.settler._BETWEEN_TRIES.base", 0.001)
     monkeypatch.setattr("queue_runtime.hosts.poller.settler._BETWEEN_TRIES.maximum", 0.001)
     monkeypatch.setattr("queue_runtime.hosts.poller.receiver._AFTER_ERROR.base", 0.001)
-    monkeypatch.setattr("queue_runtime.hosts.poller.poller._SHORT_WAIT", 0.01)
+    monkeypatch.setattr("queue_runtime.hosts.poller.run._SHORT_WAIT", 0.01)
 
 
 class RunningClock:

@@ -73,7 +73,7 @@ class HealthServer:
     def answer(self, path: str) -> tuple[int, str, str]:
         """Give status, content type and content for a path."""
         if path == "/health/live":
-            return self._told("live", [poller.vitals.stuck() for poller in self._pollers])
+            return self._told("live", [poller.liveness.stuck() for poller in self._pollers])
         if path == "/health/ready":
             return self._told("ready", list(map(self._not_ready, self._pollers, self._depths)))
         if path == "/stats":
@@ -91,7 +91,7 @@ class HealthServer:
         return status, _JSON, json.dumps({what: not problems, "problems": problems})
 
     def _not_ready(self, poller: Poller, depths: _Depths) -> str | None:
-        state = poller.vitals.state()
+        state = poller.liveness.state()
         if state is State.STARTING and depths.now() is not None:
             return None  # it waits for its first message, but its queue has answered
         return None if state is State.READY else state.value
@@ -154,7 +154,7 @@ class _Depths:
 
 
 def _stats_of(poller: Poller, depth: Depth | None) -> dict[str, Any]:
-    counts = {"queue": poller.queue, "state": poller.vitals.state().value}
+    counts = {"queue": poller.queue, "state": poller.liveness.state().value}
     return {
         **counts,
         "depth": depth and depth.visible,

@@ -26,7 +26,7 @@ class State(Enum):
     STOPPING = "stopping"
 
 
-class Vitals:
+class Liveness:
     """One poller's pulse and state.
 
     The pulse is a timer of the event loop: a handler that holds the loop up stops it.

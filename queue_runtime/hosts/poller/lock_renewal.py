@@ -12,9 +12,10 @@ from queue_runtime.observability import metrics
 from queue_runtime.observability.events import events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from queue_runtime.hosts.poller.held_message import Entry
+    from queue_runtime.hosts.poller.held_message import HeldMessage
+    from queue_runtime.hosts.poller.in_flight import InFlight
     from queue_runtime.transports.base import Transport
 
 
@@ -22,24 +23,21 @@ _LONGEST_PAUSE: Final = 1.0
 _SWEEPS_PER_LOCK: Final = 6
 
 
-class LeaseKeeper:
+class LockRenewal:
     """Renews every held message, running or waiting, once half of its lock has passed.
 
-    A renewal that fails is tried again at the next sweep and never stops the worker. A lock that
-    ended all the same is told to `lost`, on this thread.
+    A renewal that fails is tried again at the next sweep and never stops the worker. A message
+    whose lock ended all the same is told so on `loop`.
     """
 
     def __init__(
-        self,
-        transport: Transport,
-        held: Callable[[], Sequence[Entry]],
-        lost: Callable[[Entry], None],
+        self, transport: Transport, in_flight: InFlight, loop: asyncio.AbstractEventLoop
     ) -> None:
         self._transport = transport
-        self._held = held
-        self._lost = lost
+        self._in_flight = in_flight
+        self._loop = loop
         self._stop = Event()
-        self._thread = Thread(target=self._run, name="queue-runtime-lease", daemon=True)
+        self._thread = Thread(target=self._run, name="queue-runtime-lock-renewal", daemon=True)
 
     def start(self) -> None:
         """Begin to sweep."""
@@ -62,24 +60,24 @@ class LeaseKeeper:
         """Look at every held message once: renew it, leave it, or report it lost."""
         now, half = monotonic(), self._transport.lock_seconds / 2
         due = []
-        for entry in self._held():
-            if entry.lost:
+        for held in self._in_flight.all():
+            if held.lost:
                 continue
-            if entry.stale():
-                self._lost(entry)
-            elif entry.message.locked_until - now <= half:
-                due.append(entry)
+            if held.stale():
+                self._lost(held)
+            elif held.message.locked_until - now <= half:
+                due.append(held)
         size = self._transport.batch_size
         # At the same time: one request that is not answered must not cost the others their locks.
         chunks = (due[start : start + size] for start in range(0, len(due), size))
         await asyncio.gather(*(self._renew(chunk) for chunk in chunks))
 
-    async def _renew(self, entries: Sequence[Entry]) -> None:
-        by_message = {id(entry.message): entry for entry in entries}
+    async def _renew(self, messages: Sequence[HeldMessage]) -> None:
+        by_message = {id(held.message): held for held in messages}
         limit = self._transport.lock_seconds / 3
         try:
             async with asyncio.timeout(limit):
-                failures = await self._transport.renew([entry.message for entry in entries])
+                failures = await self._transport.renew([held.message for held in messages])
         except Exception as error:  # a transport's own bug is as good a reason to try again
             self._failed(type(error).__name__)
             return
@@ -88,6 +86,9 @@ class LeaseKeeper:
                 self._lost(by_message[id(failure.message)])
             else:
                 self._failed(type(failure.error).__name__)
+
+    def _lost(self, held: HeldMessage) -> None:
+        self._loop.call_soon_threadsafe(held.lose)
 
     def _failed(self, kind: str) -> None:
         queue = self._transport.queue

@@ -22,7 +22,7 @@ _DEPTH_SECONDS: Final = 15.0
 _FLUSH_SECONDS: Final = 2.0
 
 
-class Observed:
+class Observation:
     """Observes a poller if its settings, or somebody in the process, ask for that.
 
     `watch` is None where nobody does.

@@ -14,11 +14,11 @@ from queue_runtime.settlement.groups import rest_after
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from queue_runtime.hosts.poller.held_message import Entry
+    from queue_runtime.hosts.poller.held_message import HeldMessage
     from queue_runtime.outcome import Outcome
 
 
-class Backlog:
+class ReadyQueue:
     """What waits, for takers on any thread.
 
     Where `ordered`, one message of a group is out at a time, until `done` says how it went; a retry
@@ -27,40 +27,40 @@ class Backlog:
     """
 
     def __init__(self, *, ordered: bool, queue: str | None = None) -> None:
-        self._ordered = ordered
+        self.ordered = ordered
         self._queue = queue
         self._accepted: dict[str, float] = {}
-        self._ready: deque[Entry] = deque()
-        self._groups: dict[str, deque[Entry]] = {}
+        self._ready: deque[HeldMessage] = deque()
+        self._groups: dict[str, deque[HeldMessage]] = {}
         self._lock = Lock()
 
     def __len__(self) -> int:
         """Count what could start now."""
         return len(self._ready)
 
-    def add(self, entries: Iterable[Entry]) -> None:
+    def add(self, messages: Iterable[HeldMessage]) -> None:
         """Append messages in the order in which the queue gave them."""
-        if not self._ordered:
-            self._ready.extend(entries)
+        if not self.ordered:
+            self._ready.extend(messages)
             return
         with self._lock:
-            for entry in entries:
-                self._add_in_order(entry)
+            for held in messages:
+                self._add_in_order(held)
 
-    def take(self) -> Entry | None:
+    def take(self) -> HeldMessage | None:
         """Give the next message that may start, or None."""
         try:
             return self._ready.popleft()
         except IndexError:
             return None
 
-    def done(self, entry: Entry, outcome: Outcome) -> list[tuple[Entry, Outcome]]:
+    def done(self, held: HeldMessage, outcome: Outcome) -> list[tuple[HeldMessage, Outcome]]:
         """Let a message's group go on, or give what is left of the group back with it.
 
         A dead-letter counts once it is settled: until then do not call this.
         """
-        group = entry.message.group_id
-        if not self._ordered or group is None:
+        group = held.message.group_id
+        if not self.ordered or group is None:
             return []
         with self._lock:
             waiting = self._groups.pop(group, None)
@@ -70,32 +70,32 @@ class Backlog:
             if not waiting:  # the group is idle: its next message starts it anew
                 return []
             if retried:
-                held = rest_after(outcome)
-                return [(each, held) for each in waiting]
+                rest = rest_after(outcome)
+                return [(later, rest) for later in waiting]
             self._ready.append(waiting.popleft())
             self._groups[group] = waiting
             return []
 
-    def drain(self) -> list[Entry]:
+    def drain(self) -> list[HeldMessage]:
         """Take out everything that has not started; for giving it back."""
-        left: list[Entry] = []
+        left: list[HeldMessage] = []
         with self._lock:
-            while (entry := self.take()) is not None:  # one by one: threads take at the same time
-                left.append(entry)
+            while (held := self.take()) is not None:  # one by one: threads take at the same time
+                left.append(held)
             for group in self._groups.values():
                 left.extend(group)
                 group.clear()
         return left
 
-    def _add_in_order(self, entry: Entry) -> None:
-        group = entry.message.group_id
+    def _add_in_order(self, held: HeldMessage) -> None:
+        group = held.message.group_id
         if group is None:
-            self._ready.append(entry)
+            self._ready.append(held)
         elif group in self._groups:
-            self._groups[group].append(entry)
+            self._groups[group].append(held)
         else:
             self._groups[group] = deque()
-            self._ready.append(entry)
+            self._ready.append(held)
             if self._queue is not None:
                 self._accepted[group] = monotonic()
                 events.session_accepted(self._queue, group)

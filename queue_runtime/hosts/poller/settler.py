@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from queue_runtime.errors import LockLostError, TransportError
 from queue_runtime.observability import metrics
@@ -15,9 +15,9 @@ from queue_runtime.settlement.failures import SettleFailure, after, may_repeat
 from queue_runtime.settlement.plan import plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from queue_runtime.hosts.poller.held_message import Entry
+    from queue_runtime.hosts.poller.held_message import HeldMessage
     from queue_runtime.outcome import Outcome
     from queue_runtime.settlement.plan import Rules, Step
     from queue_runtime.transports.base import Transport
@@ -29,9 +29,16 @@ _BETWEEN_TRIES: Final = Backoff(0.1, maximum=5.0)
 # Without delay, since what waits behind it in its group is given back with it, and is still ours.
 _LOST: Final = unrun("its lock had ended", delay=0.0)
 
-Settled: TypeAlias = "tuple[Entry, Outcome]"
-# What each message of a request came to; those that were lost are not in it.
+Settled: TypeAlias = "tuple[HeldMessage, Outcome]"
+# What the messages of a request came to, by the identity of each; not those that were lost.
 _Final: TypeAlias = "dict[int, Outcome]"
+
+
+class Releases(Protocol):
+    """Lets go of messages."""
+
+    def release(self, settled: Sequence[Settled], /) -> None:
+        """Take what is settled, or lost."""
 
 
 class Settler:
@@ -41,20 +48,15 @@ class Settler:
     what `settlement.failures` says. What cannot be settled at all comes back when its lock ends.
     """
 
-    def __init__(
-        self,
-        transport: Transport,
-        rules: Rules,
-        settled: Callable[[Sequence[Settled]], None],
-    ) -> None:
+    def __init__(self, transport: Transport, rules: Rules, in_flight: Releases) -> None:
+        self.rules = rules
         self._transport = transport
-        self._rules = rules
-        self._settled = settled
+        self._in_flight = in_flight
         self._waiting: list[Settled] = []
         self._requests: set[asyncio.Task[_Final]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, entry: Entry, outcome: Outcome) -> None:
+    def add(self, entry: HeldMessage, outcome: Outcome) -> None:
         """Take an outcome; it is carried out within 20 ms or with the next full request."""
         if entry.handed_over:
             return  # while its group waited for it, or at the end, before its middleware answered
@@ -66,7 +68,7 @@ class Settler:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(_COALESCE_SECONDS, self._flush)
 
-    async def settle_now(self, entry: Entry, outcome: Outcome) -> Outcome:
+    async def settle_now(self, entry: HeldMessage, outcome: Outcome) -> Outcome:
         """Carry one outcome out while its group waits, after the group's earlier ones; gives what
         it came to.
         """
@@ -76,14 +78,19 @@ class Settler:
             # In a task of its own: who waits may be cancelled, and the request must not be.
             task = self._begin([*self._earlier(entry), (entry, outcome)])
             await asyncio.wait([task])
-            final = task.result()
+            final = {} if task.cancelled() else task.result()
         return final.get(id(entry), _LOST)
 
-    def _earlier(self, entry: Entry) -> list[Settled]:
+    def _earlier(self, entry: HeldMessage) -> list[Settled]:
         group = entry.message.group_id
         earlier = [pair for pair in self._waiting if pair[0].message.group_id == group]
         self._waiting = [pair for pair in self._waiting if pair[0].message.group_id != group]
         return earlier
+
+    def withdraw(self) -> list[Settled]:
+        """Take out what waits for a request; from any thread."""
+        waiting, self._waiting = self._waiting, []
+        return waiting
 
     async def drain(self) -> None:
         """Carry out everything that waits, and wait until it is done or given up."""
@@ -115,6 +122,13 @@ class Settler:
             self._flush()
 
     async def _settle(self, chunk: Sequence[Settled]) -> _Final:
+        try:
+            return await self._settle_all(chunk)
+        except asyncio.CancelledError:  # by a handler that cancels every task: one more request
+            self._waiting.extend(pair for pair in chunk if not pair[0].released)
+            raise
+
+    async def _settle_all(self, chunk: Sequence[Settled]) -> _Final:
         tries = 0
         final: _Final = {}
         while chunk := self._still_ours(chunk):
@@ -142,7 +156,7 @@ class Settler:
     def _plan(self, chunk: Sequence[Settled]) -> list[Step]:
         messages = [entry.message for entry, _ in chunk]
         outcomes = [outcome for _, outcome in chunk]
-        steps = plan(messages, outcomes, self._transport.abilities, self._rules)
+        steps = plan(messages, outcomes, self._transport.abilities, self.rules)
         events.noted(self._transport.queue, steps)
         return steps
 
@@ -176,8 +190,8 @@ class Settler:
         outcomes = [outcome for _, outcome in done]
         events.settled(self._transport.queue, messages, outcomes, took)
         for entry, _ in done:
-            entry.lost = False  # whatever the keeper has heard since: the queue has taken it
-        self._settled(done)
+            entry.lost = False  # whatever the renewal has heard since: the queue has taken it
+        self._in_flight.release(done)
 
     def _again(
         self, chunk: Sequence[Settled], steps: Sequence[Step], failed: dict[int, SettleFailure]
@@ -196,10 +210,10 @@ class Settler:
                 again.append((entry, outcome))
             else:
                 can = self._transport.abilities
-                again.append((entry, after(step, failure, can, self._rules)))
+                again.append((entry, after(step, failure, can, self.rules)))
         return again
 
-    def _lost(self, entry: Entry, outcome: Outcome) -> None:
+    def _lost(self, entry: HeldMessage, outcome: Outcome) -> None:
         events.lock_lost(entry.message, outcome)
         entry.lost = True
-        self._settled([(entry, outcome)])
+        self._in_flight.release([(entry, outcome)])

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextvars import Context
 
-    from queue_runtime.hosts.poller.held_message import Entry
-    from queue_runtime.hosts.poller.ready_queue import Backlog
+    from queue_runtime.hosts.poller.held_message import HeldMessage
+    from queue_runtime.hosts.poller.ready_queue import ReadyQueue
     from queue_runtime.outcome import Outcome
 
 # Below this a woken thread costs more than the handler: one thread then works a whole batch off.
@@ -25,7 +25,7 @@ _WEIGHT: Final = 0.2
 
 
 class Workers:
-    """At most `count` threads that take messages from the backlog and report their outcomes.
+    """At most `count` threads that take messages from the ready queue and report their outcomes.
 
     A quick handler's batch wakes one thread, a slow one's as many as are idle. Outcomes go back to
     the event loop ten at a time, or at once where handlers are slow, and never wait for a message
@@ -36,14 +36,14 @@ class Workers:
     def __init__(
         self,
         count: int,
-        backlog: Backlog,
-        run: Callable[[Entry], Outcome],
-        report: Callable[[Entry, Outcome], None],
+        ready: ReadyQueue,
+        run: Callable[[HeldMessage], Outcome],
+        report: Callable[[HeldMessage, Outcome], None],
         loop: AbstractEventLoop,
         context: Context,
     ) -> None:
         self._count = count
-        self._backlog = backlog
+        self._ready = ready
         self._run = run
         self._report = report
         self._loop = loop
@@ -52,14 +52,14 @@ class Workers:
         self._threads: list[Thread] = []
         self._idle = 0
         self._average = QUICK_SECONDS  # taken for slow until it is known to be quick
-        self._outcomes: deque[tuple[Entry, Outcome]] = deque()
+        self._outcomes: deque[tuple[HeldMessage, Outcome]] = deque()
         self._reporting = False
         self._nudging = False
         self._lock = Lock()
 
     def wake(self) -> None:
-        """Let idle threads know that the backlog has grown. Called on the event loop."""
-        waiting = len(self._backlog)
+        """Let idle threads know that the ready queue has grown. Called on the event loop."""
+        waiting = len(self._ready)
         self._signal(min(waiting, 1) if self._average < QUICK_SECONDS else waiting)
         self._nudge_soon()
 
@@ -77,13 +77,13 @@ class Workers:
 
     def _nudge(self) -> None:
         self._nudging = False
-        if self._outcomes or len(self._backlog):
+        if self._outcomes or len(self._ready):
             self._collect()
-            self._signal(len(self._backlog))
+            self._signal(len(self._ready))
             self._nudge_soon()
 
     def _signal(self, wanted: int) -> None:
-        # No more tokens than idle threads: those that are busy look at the backlog by themselves.
+        # No more tokens than idle threads: the busy ones look at the ready queue by themselves.
         while self._idle < wanted and len(self._threads) < self._count:
             self._start_thread()
         for _ in range(min(wanted, self._idle)):
@@ -99,10 +99,10 @@ class Workers:
 
     def _work(self) -> None:
         while self._tokens.get():
-            while len(self._backlog):
+            while len(self._ready):
                 self._set_idle(-1)
-                while (entry := self._backlog.take()) is not None:
-                    self._one(entry)
+                while (held := self._ready.take()) is not None:
+                    self._one(held)
                 self._hand_over()
                 # Idle first, then one more look: whoever adds does the two the other way round.
                 self._set_idle(+1)
@@ -111,12 +111,12 @@ class Workers:
         with self._lock:
             self._idle += change
 
-    def _one(self, entry: Entry) -> None:
+    def _one(self, held: HeldMessage) -> None:
         started = monotonic()
-        outcome = (entry.context or self._context).copy().run(self._run, entry)
+        outcome = (held.context or self._context).copy().run(self._run, held)
         took = monotonic() - started
         self._average += (took - self._average) * _WEIGHT
-        self._outcomes.append((entry, outcome))
+        self._outcomes.append((held, outcome))
         if len(self._outcomes) >= _REPORT_AT or took >= QUICK_SECONDS:
             self._hand_over()
 

@@ -139,6 +139,11 @@ class SqsTransport:
         """Count what is in the queue, approximately, as SQS does."""
         return await self._calls.run(self._queue.depth)
 
+    def give_up_receives(self) -> None:
+        """Give back what receives under way still bring; see `GivesUpReceives`."""
+        self._closing = True
+        self._receives.give_up()
+
     async def aclose(self) -> None:
         """End long polls, giving what they bring to who waits for them, and then the threads."""
         self._closing = True

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from queue_runtime.definition import Handles
+    from queue_runtime.hosts.poller.run import PollerRun
     from queue_runtime.outcome import Outcome
     from queue_runtime.transports.base import OutgoingMessage, SendFailure, Step
 
@@ -149,6 +150,12 @@ class ScriptedQueue:
             delivery_count=message.delivery_count + 1,
         )
         self.waiting.append(copy)
+
+
+def run_of(poller: Poller) -> PollerRun:
+    """Give the parts of a poller that runs, or has."""
+    assert poller._run is not None
+    return poller._run
 
 
 def messages(count: int, **fields: Any) -> list[Message[bytes]]:

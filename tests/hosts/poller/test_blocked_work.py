@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from queue_runtime import Batch, DeadLetter, Message, TransportError, queue_handler
 from queue_runtime.hosts.poller import Until
-from queue_runtime.hosts.poller.held_message import Entry
-from queue_runtime.hosts.poller.ready_queue import Backlog
+from queue_runtime.hosts.poller.held_message import HeldMessage
+from queue_runtime.hosts.poller.ready_queue import ReadyQueue
 from tests.hosts.poller.rig import ScriptedQueue, in_group, messages, polled, until_true
 
 if TYPE_CHECKING:
@@ -138,25 +138,25 @@ def test_what_becomes_stale_between_two_tries_is_not_settled_any_more(
 
 
 def test_what_is_given_back_at_the_end_cannot_be_taken_as_well() -> None:
-    """Takers on threads go on while the end empties the backlog: each entry goes to one side."""
+    """Takers on threads go on while the end empties the ready: each held goes to one side."""
     for _ in range(200):
-        backlog = Backlog(ordered=False)
-        entries = [Entry(message) for message in messages(50)]
-        backlog.add(entries)
-        taken: list[Entry] = []
+        ready = ReadyQueue(ordered=False)
+        arrived = [HeldMessage(message) for message in messages(50)]
+        ready.add(arrived)
+        taken: list[HeldMessage] = []
 
-        def take_all(backlog: Backlog = backlog, taken: list[Entry] = taken) -> None:
-            while (entry := backlog.take()) is not None:
-                taken.append(entry)
+        def take_all(ready: ReadyQueue = ready, taken: list[HeldMessage] = taken) -> None:
+            while (held := ready.take()) is not None:
+                taken.append(held)
 
         takers = [threading.Thread(target=take_all) for _ in range(2)]
         for taker in takers:
             taker.start()
-        left = backlog.drain()
+        left = ready.drain()
         for taker in takers:
             taker.join()
-        assert {id(entry) for entry in [*taken, *left]} == {id(entry) for entry in entries}
-        assert len(taken) + len(left) == len(entries)
+        assert {id(held) for held in [*taken, *left]} == {id(held) for held in arrived}
+        assert len(taken) + len(left) == len(arrived)
 
 
 def test_an_in_flight_limit_below_a_batch_is_kept() -> None:

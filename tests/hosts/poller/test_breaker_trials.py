@@ -147,7 +147,7 @@ def test_a_whole_receive_that_arrives_on_trial_is_tried_with_one() -> None:
         nonlocal broken
         await until_true(lambda: len(queue.settled) == 10)
         broken = False
-        await until_true(lambda: poller.vitals.state() is not State.BREAKER_OPEN)
+        await until_true(lambda: poller.liveness.state() is not State.BREAKER_OPEN)
         queue.late.set()
         await until_true(lambda: len(queue.settled) == 20)
         poller.stop()

@@ -18,6 +18,7 @@ from tests.hosts.poller.rig import (
     in_group,
     messages,
     polled,
+    run_of,
     settings_for,
     until_true,
 )
@@ -199,9 +200,9 @@ def test_a_long_trial_of_the_breaker_is_alive() -> None:
 
     async def meanwhile(poller: Poller) -> None:
         await tried.wait()
-        await until_true(lambda: poller.stats.held == 1 and not poller._receiver._under_way)
-        poller._receiver._idle_since -= 60  # as after a minute of it
-        assert monotonic() - poller._receiver.due_by() < 30
+        await until_true(lambda: poller.stats.held == 1 and not run_of(poller).receiver._under_way)
+        run_of(poller).receiver._idle_since -= 60  # as after a minute of it
+        assert monotonic() - run_of(poller).receiver.due_by() < 30
         poller.stop()
 
     settings = {"breaker_failures": 2, "breaker_seconds": 0.05, "drain_seconds": 0}
@@ -220,7 +221,7 @@ def test_a_poller_that_has_ended_is_not_stuck(monkeypatch: pytest.MonkeyPatch) -
 
     poller = asyncio.run(run())
     monkeypatch.setattr(liveness, "_PATIENCE_SECONDS", -1.0)
-    assert poller.vitals.stuck() is None
+    assert poller.liveness.stuck() is None
 
 
 def test_a_second_cancellation_leaves_nobody_who_renews() -> None:
@@ -234,15 +235,15 @@ def test_a_second_cancellation_leaves_nobody_who_renews() -> None:
         task = asyncio.create_task(poller.run())
         await until_true(lambda: poller.stats.received == 1)
         task.cancel()
-        await until_true(lambda: poller._ending)
+        await until_true(lambda: poller.liveness.state() is liveness.State.STOPPING)
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait([task])
         return poller
 
     poller = asyncio.run(run())
-    poller._keeper._thread.join(10)
-    assert not poller._keeper._thread.is_alive()
+    run_of(poller).lock_renewal._thread.join(10)
+    assert not run_of(poller).lock_renewal._thread.is_alive()
 
 
 @pytest.mark.parametrize(("batch", "in_flight"), [(10, 10), (10, 15), (100, 100)])

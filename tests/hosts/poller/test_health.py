@@ -105,7 +105,7 @@ def test_a_poller_is_ready_once_its_queue_has_answered() -> None:
     polling(queue, test)
 
     async def later(poller: Poller, server: HealthServer) -> None:
-        await until_true(lambda: poller.vitals.state() is liveness.State.READY)
+        await until_true(lambda: poller.liveness.state() is liveness.State.READY)
         assert await asked(server, "/health/ready") == (200, {"ready": True, "problems": {}})
 
     polling(Queue(*messages(1)), later)
@@ -128,7 +128,7 @@ def test_a_poller_that_has_not_started_is_not_ready_but_alive() -> None:
 
 def test_a_poller_that_stops_is_not_ready_but_alive() -> None:
     async def test(poller: Poller, server: HealthServer) -> None:
-        await until_true(lambda: poller.vitals.state() is liveness.State.READY)
+        await until_true(lambda: poller.liveness.state() is liveness.State.READY)
         poller.stop()
         status, answer = await asked(server, "/health/ready")
         assert (status, answer["problems"]) == (503, {"orders": "stopping"})
@@ -147,7 +147,7 @@ def test_a_poller_with_an_open_breaker_is_not_ready() -> None:
         poller = Poller(fails, Queue(*messages(2)), settings=settings)
         with served(poller) as server:
             running = asyncio.create_task(poller.run())
-            await until_true(lambda: poller.vitals.state() is liveness.State.BREAKER_OPEN)
+            await until_true(lambda: poller.liveness.state() is liveness.State.BREAKER_OPEN)
             status, answer = await asked(server, "/health/ready")
             assert (status, answer["problems"]["orders"]) == (503, "the circuit breaker is open")
             assert (await asked(server, "/health/live"))[0] == 200
@@ -160,9 +160,9 @@ def test_a_poller_with_an_open_breaker_is_not_ready() -> None:
 def test_a_receive_that_hangs_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(poller: Poller, server: HealthServer) -> None:
         monkeypatch.setattr(liveness, "monotonic", lambda: monotonic() + 55)
-        await until_true(lambda: poller.vitals.stuck() is None)  # 25 s overdue
+        await until_true(lambda: poller.liveness.stuck() is None)  # 25 s overdue
         monkeypatch.setattr(liveness, "monotonic", lambda: monotonic() + 65)
-        await until_true(lambda: "overdue" in (poller.vitals.stuck() or ""))
+        await until_true(lambda: "overdue" in (poller.liveness.stuck() or ""))
         status, answer = await asked(server, "/health/live")
         assert status == 503
         assert not answer["live"]
@@ -183,7 +183,7 @@ def test_an_outage_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(poller: Poller, server: HealthServer) -> None:
         await until_true(lambda: len(queue.receive_errors) < 100)
         an_hour_later(monkeypatch)
-        await until_true(lambda: poller.vitals.stuck() is None)
+        await until_true(lambda: poller.liveness.stuck() is None)
 
     polling(queue, test)
 
@@ -201,7 +201,7 @@ def test_a_poller_that_is_full_is_alive(monkeypatch: pytest.MonkeyPatch) -> None
         running = asyncio.create_task(poller.run())
         await until_true(lambda: poller.stats.held == 10)
         an_hour_later(monkeypatch)
-        await until_true(lambda: poller.vitals.stuck() is None)
+        await until_true(lambda: poller.liveness.stuck() is None)
         monkeypatch.undo()
         gate.set()
         poller.stop()

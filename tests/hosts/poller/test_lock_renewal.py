@@ -52,7 +52,7 @@ def test_a_handler_that_blocks_the_loop_loses_no_lock() -> None:
 
     stats = polled(hog, queue)
     assert (stats.completed, stats.lost) == (3, 0)
-    assert {thread for _, thread in queue.renewed} == {"queue-runtime-lease"}
+    assert {thread for _, thread in queue.renewed} == {"queue-runtime-lock-renewal"}
 
 
 def test_renewals_that_fail_are_tried_again_and_stop_nothing() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +19,11 @@ from queue_runtime import (
 from queue_runtime.errors import MissingExtraError, QueueRuntimeError
 from queue_runtime.hosts.poller import Poller, Until
 from tests.hosts.poller.rig import ScriptedQueue, messages, polled, settings_for, until_true
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from queue_runtime.definition import Handles
 
 
 @queue_handler
@@ -35,6 +42,30 @@ def test_everything_is_handled_and_acknowledged_once(handler: object) -> None:
     stats = polled(handler, queue)  # type: ignore[arg-type]
     assert (stats.received, stats.completed, stats.held) == (95, 95, 0)
     assert sorted(name for name, _ in queue.settled) == sorted(f"m{n}" for n in range(95))
+
+
+@pytest.mark.parametrize("handler", [take, take_sync])
+def test_a_message_is_handed_from_part_to_part_and_never_back_to_the_poller(
+    handler: Handles,
+) -> None:
+    entered: list[str] = []
+
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code.co_filename.endswith(("poller.py", "poller/run.py")):
+            entered.append(frame.f_code.co_name)
+
+    def entered_for(count: int) -> list[str]:
+        entered.clear()
+        polled(handler, ScriptedQueue(*messages(count)), Until.ONCE)
+        return sorted(set(entered))
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        assert entered_for(9) == entered_for(0)
+        assert len(entered) < 30
+    finally:
+        sys.setprofile(before)
 
 
 def test_acknowledgements_are_gathered() -> None:
@@ -195,20 +226,6 @@ def test_an_outage_at_start_is_waited_out_and_its_end_is_said(
     lines = [line for line in caplog.messages if line.startswith("receiving from orders")]
     assert ["cut off" in line for line in lines] == [True, True, True, False]
     assert "works again, after 3 tries" in lines[-1]
-
-
-def test_it_tells_when_it_was_last_answered() -> None:
-    queue = ScriptedQueue(*messages(1))
-    seen = []
-
-    async def meanwhile(poller: Poller) -> None:
-        before = poller.last_answer()
-        await until_true(lambda: poller.last_answer() > before)
-        seen.append(True)
-        poller.stop()
-
-    polled(take, queue, Until.STOPPED, meanwhile=meanwhile)
-    assert seen
 
 
 def test_whoever_observes_is_told_each_settled_message() -> None:

@@ -419,7 +419,7 @@ def test_a_dead_letter_says_why(broker: ServiceBusBroker) -> None:
     async def until_done(_poller: Poller) -> None:
         await happened(broker, Kind.DEAD_LETTERED)
 
-    polled(opened(broker, "orders", handler="take_order"), handle, until_done, send=texts("m"))
+    polled(opened(broker, "orders"), handle, until_done, send=texts("m"))
     (entry,) = broker.messages("orders/$DeadLetterQueue")
     properties = {str(name): value for name, value in entry.application_properties.items()}
     assert properties["DeadLetterReason"].startswith("no such customer: xxx")

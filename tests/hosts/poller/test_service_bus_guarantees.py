@@ -26,7 +26,7 @@ from tests.brokers.service_bus import (
     ServiceBusBroker,
 )
 from tests.brokers_tests.service_bus.bench import collect_leaks
-from tests.hosts.poller.rig import until_true
+from tests.hosts.poller.rig import run_of, until_true
 from tests.hosts.poller.service_bus_rig import happened, opened, polled, texts
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def test_a_retry_is_not_delayed_on_a_subscription_and_that_is_said_once(
     assert counts == [1, 2, 3]
     assert broker.journal.events(Kind.SCHEDULED) == []
     assert len(broker.messages("news/Subscriptions/others")) == 1
-    assert caplog.text.count("retries are not delayed in subscriptions") == 1
+    assert caplog.text.count("retries are not delayed on subscriptions") == 1
 
 
 # --- dead-lettered -------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def test_a_dead_letter_is_moved_with_its_reason(broker: ServiceBusBroker, path: 
     async def handle(body: bytes) -> None:
         raise DeadLetter("no such customer")
 
-    transport = opened(broker, path, handler="m.f")
+    transport = opened(broker, path)
     sent = texts("m", group=group_of(path))
     stats = polled(transport, handle, until(broker, Kind.DEAD_LETTERED), send=sent)
     assert stats.dead_lettered == 1
@@ -540,7 +540,7 @@ def test_a_lost_lock_throws_a_sync_handlers_result_away(
 
     async def lose_it(poller: Poller) -> None:
         await until_true(started.is_set)
-        (first,) = poller._held.values()
+        (first,) = run_of(poller).in_flight.all()
         take_the_lock(broker, path)
         await until_true(lambda: first.lost)
         release.set()

@@ -15,7 +15,7 @@ from queue_runtime import Backoff, Batch, DeadLetter, Message, Retry, queue_hand
 from queue_runtime.observability.events import events
 from queue_runtime.transports.base import OutgoingMessage
 from tests.brokers.sqs import Fail, FailEntries, Kind, SqsBroker, Throttle
-from tests.hosts.poller.rig import until_true
+from tests.hosts.poller.rig import run_of, until_true
 from tests.hosts.poller.sqs_rig import (
     PATIENCE_SECONDS,
     MovedClock,
@@ -633,7 +633,7 @@ def test_a_lost_lock_throws_a_sync_handlers_result_away(
     async def lose_it(poller: Poller) -> None:
         await until_true(started.is_set)
         await lose_the_lock(broker, throttled)
-        await until_true(lambda: all(entry.lost for entry in poller._held.values()))
+        await until_true(lambda: all(entry.lost for entry in run_of(poller).in_flight.all()))
         release.set()
         await until_true(lambda: poller.stats.lost == 1)
 

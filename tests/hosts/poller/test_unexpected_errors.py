@@ -97,7 +97,7 @@ def test_an_error_of_our_own_brings_the_message_back(
     async def broken(*_arguments: object) -> None:
         raise AssertionError("SECRET")
 
-    monkeypatch.setattr("queue_runtime.pipeline.Pipeline.run_batch", broken)
+    monkeypatch.setattr("queue_runtime.pipeline.Pipeline._run_batch", broken)
     monkeypatch.setattr(
         "queue_runtime.pipeline.Pipeline._build_run", lambda *_arguments, **_options: broken
     )

@@ -355,7 +355,11 @@ UNUSABLE: dict[str, set[str]] = {
         "processes",
         "drain_seconds",
         "in_flight",
+        "handler_seconds",
         "health_port",
+        "max_memory_mb",
+        "max_messages",
+        "stuck_seconds",
     },
     "poll": {"reserve_seconds", "flush_seconds"},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -71,7 +72,7 @@ def test_results_and_errors_reach_the_caller() -> None:
 def test_one_thread_makes_its_calls_in_their_order() -> None:
     async def scenario(threads: JobThreads) -> None:
         done: list[int] = []
-        await asyncio.gather(*(threads.run(lambda n=n: done.append(n)) for n in range(50)))
+        await asyncio.gather(*(threads.run(partial(done.append, n)) for n in range(50)))
         assert done == list(range(50))
 
     run(scenario)
