@@ -46,13 +46,16 @@ class Server:
         self.connections = 0
         self.heard = threading.Event()
         self.released = threading.Event()
+        self._talking: socket.socket | None = None
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         self.released.set()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes accept
+        for waiting in (self._listener, self._talking):  # in accept, and in recv
+            if waiting is not None:
+                with suppress(OSError):
+                    waiting.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join(30)
 
@@ -63,6 +66,7 @@ class Server:
             except OSError:
                 return
             self.connections += 1
+            self._talking = connection
             with connection:
                 try:
                     self._talk(connection)
