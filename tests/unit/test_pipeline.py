@@ -98,7 +98,7 @@ def test_each_shape_gets_what_its_annotation_says() -> None:
         (Discard("x"), "ack"),
         (SystemExit(1), "retry"),
         (asyncio.CancelledError(), "retry"),
-        (ExceptionGroup("many", [Discard("x")]), "retry"),
+        (ExceptionGroup("many", [Discard("x"), ValueError()]), "retry"),
     ],
 )
 @pytest.mark.parametrize("kind", ["sync", "async", "batch", "async batch"])
