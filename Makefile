@@ -12,6 +12,7 @@ UV := .tools/uv-env/bin/uv
 BIN := .venv/bin
 # Workers of a test run: a number, or auto for several a core (tests/conftest.py).
 JOBS ?= auto
+NEWEST := 3.14
 # Pages that are generated from code, each by its module in scripts/.
 PAGES := settings_page guarantees_page features_page
 # What tests need beyond Python: command:package, installed by `make system-packages` where missing.
@@ -39,6 +40,13 @@ test: setup ## Run every test, in parallel and random order, and the coverage ga
 .PHONY: test-floor
 test-floor: .venv-floor/.installed ## Run the core's tests on Python 3.11 with the oldest dependencies
 	.venv-floor/bin/python -m pytest -n $(JOBS) --dist worksteal tests/unit $(ARGS)
+
+.PHONY: test-newest
+test-newest: $(UV) ## Run the core's tests on the newest Python, 3.14, taken from Debian where missing
+	@scripts/newest-python.sh $(UV) $(NEWEST) .tools/python-newest >/dev/null || \
+	    { [ $$? -eq 3 ] && exit 0; exit 1; }; \
+	$(MAKE) --no-print-directory .venv-newest/.installed && \
+	.venv-newest/bin/python -m pytest -n $(JOBS) tests/unit $(ARGS)
 
 ##@ Develop
 
@@ -121,6 +129,9 @@ $(UV): requirements/uv.txt
 
 .venv-floor/.installed: requirements/floor.txt pyproject.toml | $(UV)
 	@scripts/make-env.sh $(UV) .venv-floor 3.11 requirements/floor.txt --with-project
+
+.venv-newest/.installed: requirements/dev.txt pyproject.toml | $(UV)
+	@scripts/make-env.sh $(UV) .venv-newest $(NEWEST) requirements/dev.txt --with-project
 
 # Apart, because the SAM CLI's exact pins suit no other environment.
 .tools/sam/.installed: requirements/sam.txt | $(UV)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from enum import Enum
-from types import FunctionType, SimpleNamespace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, get_origin
 
 from queue_runtime.bodies import body_decoder
 from queue_runtime.errors import HandlerDefinitionError
 from queue_runtime.message import Batch, Message
 from queue_runtime.retry import Backoff, RetryPolicy
+from queue_runtime.signatures import is_async, name_of, only_parameter, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 Envelope = Literal["sns", "eventbridge"]
 BatchOrder = Literal["accept_repeats"]
-
-
-_CO_GENERATOR, _CO_COROUTINE, _CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
 
 
 class Shape(Enum):
@@ -59,7 +56,8 @@ class HandlerDefinition:
     """All that a host needs to know about a handler; nothing in it knows a host.
 
     Args:
-        function: the user's function of one argument.
+        function: the user's function of one argument; a bound method, a partial or an object with
+            a method `__call__` too.
         settings: what the author said of settings that an operator can override.
         backoff: how long to wait before a retry; None takes the operator's numbers.
         on_error: exception classes that mean something else than a retry.
@@ -106,12 +104,12 @@ class HandlerDefinition:
         call_middleware: Sequence[CallMiddleware] = (),
         idempotency: NeedsSettings | None = None,
     ) -> None:
-        self.name = _name_of(function)
-        self.function = function
-        parameter, annotation = _only_parameter(function, self.name)
+        self.function = function = plain(function)
+        self.name = name_of(function)
+        parameter, annotation = only_parameter(function, self.name)
         self.shape, body_type = _shape_of(annotation, self.name, parameter)
         self.decode: Decoder | None = _decoder_of(body_type, self.name, parameter)
-        self.is_async = _is_async(function, self.name)
+        self.is_async = is_async(function, self.name)
         self.settings = dict(settings or {})
         self.backoff = backoff
         self.on_error = dict(on_error or {})
@@ -162,57 +160,6 @@ class HandlerDefinition:
             )
 
 
-def _name_of(function: Any) -> str:
-    if not isinstance(function, FunctionType):
-        raise HandlerDefinitionError(
-            f"@queue_handler goes on a function (def or async def), not on {function!r}"
-        )
-    return f"{function.__module__}.{function.__qualname__}"
-
-
-def _innermost(function: Any) -> Any:
-    # A decorator under ours shows its own (*args, **kwargs); what counts is the author's function.
-    while isinstance(inner := getattr(function, "__wrapped__", None), FunctionType):
-        function = inner
-    return function
-
-
-def _only_parameter(function: Any, name: str) -> tuple[str, Any]:
-    inner = _innermost(function)
-    code = inner.__code__
-    parameters = code.co_varnames[: code.co_argcount]
-    required_keywords = code.co_kwonlyargcount - len(inner.__kwdefaults__ or ())
-    optional = len(inner.__defaults__ or ())
-    if not parameters or len(parameters) - optional > 1 or required_keywords:
-        raise HandlerDefinitionError(
-            f"{name} must take exactly one argument: the body, Message[...] or Batch[...]"
-        )
-    parameter = parameters[0]
-    annotation = inner.__annotations__.get(parameter)
-    if annotation is None:
-        raise HandlerDefinitionError(
-            f"{name} does not say what {parameter!r} is: write {parameter}: dict, a model of "
-            f"yours, Message[...] or Batch[...]"
-        )
-    return parameter, _resolve(annotation, parameter, inner, name)
-
-
-def _resolve(annotation: Any, parameter: str, inner: Any, name: str) -> Any:
-    # Only this annotation is evaluated: a return type may be there for type checkers alone.
-    holder = SimpleNamespace(__annotations__={parameter: annotation})
-    try:
-        return get_type_hints(holder, inner.__globals__, include_extras=True)[parameter]
-    except NameError as error:
-        raise HandlerDefinitionError(
-            f"{name}: the annotation of {parameter!r} names {error.name!r}, which is not defined "
-            "when the function is: import or define it at module level, not under TYPE_CHECKING"
-        ) from None
-    except (TypeError, SyntaxError, AttributeError) as error:
-        raise HandlerDefinitionError(
-            f"{name}: the annotation of {parameter!r} cannot be read: {error}"
-        ) from error
-
-
 def _shape_of(annotation: Any, name: str, parameter: str) -> tuple[Shape, Any]:
     for kind, shape in ((Message, Shape.MESSAGE), (Batch, Shape.BATCH)):
         if annotation is kind:
@@ -235,15 +182,6 @@ def _decoder_of(body_type: Any, name: str, parameter: str) -> Decoder | None:
         return body_decoder(body_type)
     except TypeError as error:
         raise HandlerDefinitionError(f"{name}: {error}") from error
-
-
-def _is_async(function: Any, name: str) -> bool:
-    flags = {candidate.__code__.co_flags for candidate in (function, _innermost(function))}
-    if any(flag & (_CO_GENERATOR | _CO_ASYNC_GENERATOR) for flag in flags):
-        raise HandlerDefinitionError(
-            f"{name} yields: calling it would run nothing of it. Take Batch[...] and loop"
-        )
-    return any(flag & _CO_COROUTINE for flag in flags)
 
 
 def _one_of(value: Any, allowed: tuple[str, ...], name: str, option: str) -> Any:

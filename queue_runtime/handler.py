@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from queue_runtime.definition import HandlerDefinition
+from queue_runtime.signatures import name_alike
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -40,9 +40,9 @@ class Handler(Generic[ArgumentT, ResultT]):
     def __init__(
         self, function: Callable[[ArgumentT], ResultT], definition: HandlerDefinition
     ) -> None:
-        update_wrapper(self, function)
+        name_alike(self, function)
         self.definition = definition
-        self._function: Callable[[ArgumentT], ResultT] = function
+        self._function: Callable[[ArgumentT], ResultT] = definition.function
         self._lambda_host: LambdaHost | None = None
         if "AWS_LAMBDA_RUNTIME_API" in os.environ:
             self.lambda_host()  # at INIT, so that a wrong setting fails there and not on a message

@@ -13,7 +13,8 @@ print(sys.executable)" 2>/dev/null
 find_version() {
     local version=$1 candidate
     for candidate in "python$version" python3 \
-        "$(pyenv root 2>/dev/null)"/versions/"$version"*/bin/python; do
+        "$(pyenv root 2>/dev/null)"/versions/"$version"*/bin/python \
+        "$(dirname "$0")/../.tools/python-newest/root/usr/bin/python$version"; do
         real_path "$candidate" "$version" && return 0
     done
     return 1

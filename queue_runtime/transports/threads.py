@@ -50,17 +50,23 @@ class Job(Generic[ResultT]):
         self._loop = asyncio.get_running_loop()
         self.answer: asyncio.Future[ResultT] = self._loop.create_future()
 
-    def run(self) -> None:
-        """Make the call, unless it was cancelled before; raises nothing."""
+    def run(self, done: Callable[[], None] = lambda: None) -> None:
+        """Make the call, unless it was cancelled before; raises nothing.
+
+        `done` is called before anybody is told of the result.
+        """
         with self._lock:
             self._begun = not self._cancelled
         if not self._begun:
+            done()
             return
         try:
             result = self._work()
         except BaseException as error:  # of any kind: the thread lives on, and the caller is told
+            done()
             self._tell(self._refuse, error)
             return
+        done()
         with self._lock:
             self._result, left = result, self._left
         if not left:
@@ -242,11 +248,14 @@ class JobThreads:
         me = get_ident()
         while (job := self._jobs.get()) is not self._last:
             self._under_way[me] = job
-            job.run()
+            job.run(self._free)
             del self._under_way[me], job  # else the last result stays alive while this is idle
-            with self._lock:
-                self._busy -= 1
         self._end(job)
+
+    def _free(self) -> None:
+        # Before the caller goes on, who would else find no thread free for its next call.
+        with self._lock:
+            self._busy -= 1
 
     def _end(self, last: Job[Any]) -> None:
         """Hand the last job on, so that the last of the threads runs it, after all others."""

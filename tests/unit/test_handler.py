@@ -11,7 +11,7 @@ import pytest
 import queue_runtime
 from queue_runtime import Backoff, Batch, HandlerDefinitionError, Message, Retry, queue_handler
 from queue_runtime.handler import Handler
-from queue_runtime.testing import lambda_context, sqs_event
+from queue_runtime.testing import deliver, lambda_context, sqs_event
 
 got: list[Any] = []
 
@@ -220,3 +220,45 @@ def test_one_sync_dict_invoke_imports_nothing_heavy(on_lambda: bool, tmp_path: A
         check=False,
     )
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+class Ledger:
+    """Keeps books."""
+
+    def book(self, order: dict[str, Any]) -> None:
+        """Book one order."""
+        got.append((self, order))
+
+    @staticmethod
+    @queue_handler
+    def below(order: dict[str, Any]) -> None:
+        got.append(order)
+
+    def __call__(self, message: Message[str]) -> None:
+        got.append((self, message.body))
+
+
+def test_a_bound_method_a_partial_and_a_callable_object_run_as_handlers() -> None:
+    ledger = Ledger()
+    method, called = queue_handler(ledger.book), queue_handler(ledger)
+    partial = queue_handler(functools.partial(Ledger.book, ledger))
+    for handler in (method, partial):
+        assert str(deliver(handler, {"id": 1}).disposition) == "ack"
+        assert (handler.__name__, handler.__doc__) == ("book", "Book one order.")
+        assert handler.__qualname__ == "Ledger.book"
+    assert str(deliver(called, "text").disposition) == "ack"
+    assert (called.__name__, called.__doc__) == ("Ledger", "Keeps books.")
+    assert got == [(ledger, {"id": 1}), (ledger, {"id": 1}), (ledger, "text")]
+
+
+def test_a_static_method_is_a_handler_in_either_order_of_decorators() -> None:
+    class Other:
+        @queue_handler
+        @staticmethod
+        def above(order: dict[str, Any]) -> None:
+            got.append(order)
+
+    Ledger.below({"id": 1})
+    Other.above({"id": 2})
+    assert str(deliver(Other.above, {"id": 3}).disposition) == "ack"
+    assert got == [{"id": 1}, {"id": 2}, {"id": 3}]

@@ -99,6 +99,7 @@ def test_each_shape_gets_what_its_annotation_says() -> None:
         (SystemExit(1), "retry"),
         (asyncio.CancelledError(), "retry"),
         (ExceptionGroup("many", [Discard("x")]), "ack"),
+        (ExceptionGroup("many", [Discard("x"), ValueError()]), "retry"),
     ],
 )
 @pytest.mark.parametrize("kind", ["sync", "async", "batch", "async batch"])

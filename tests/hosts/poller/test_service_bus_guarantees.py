@@ -208,7 +208,7 @@ def test_a_dead_letter_is_moved_with_its_reason(broker: ServiceBusBroker, path: 
     name = path.partition("?")[0]
     reason, facts = dead_letter(broker, f"{name}/$DeadLetterQueue")
     assert reason == "no such customer"
-    assert (facts["id"], facts["queue"], facts["handler"]) == ("m", name, "m.f")
+    assert (facts["id"], facts["queue"], facts["handler"]) == ("m", name, handle.definition.name)
     assert facts["deliveries"] == 1
 
 

@@ -175,7 +175,11 @@ def test_a_dead_letter_is_sent_with_its_reason_before_the_original_is_deleted(
     assert entry["MessageAttributes"]["correlation_id"]["StringValue"] == "order-1"
     facts = facts_of(entry)
     assert (facts["id"], facts["reason"]) == (name, "no such customer")
-    assert (facts["queue"], facts["handler"], facts["deliveries"]) == ("orders", "m.f", 1)
+    assert (facts["queue"], facts["handler"], facts["deliveries"]) == (
+        "orders",
+        handle.definition.name,
+        1,
+    )
     effects = [each.queue for each in broker.journal.events(Kind.SENT, Kind.DELETED)]
     assert effects == ["orders", "dead", "orders"]
 
@@ -196,7 +200,7 @@ def test_a_dead_letter_that_cannot_be_sent_is_a_retry(broker: SqsBroker) -> None
 
     stats = polled(handle, let_time_pass, send=texts("odd"))
     (name,) = ids(broker)
-    assert delays(broker) == [(name, "5")]
+    assert delays(broker) == [(name, "1")]
     assert (stats.retried, stats.dead_lettered) == (1, 1)
     (entry,) = received(broker, "dead")
     assert (facts_of(entry)["id"], facts_of(entry)["deliveries"]) == (name, 2)
@@ -440,7 +444,7 @@ def test_a_dead_letter_that_cannot_be_sent_stops_its_group(broker: SqsBroker) ->
 
     polled(handle, let_time_pass, "orders.fifo", send=texts("a1", "a2", group="a"))
     assert seen == ["a1", "a1", "a2"]
-    assert [seconds for _, seconds in delays(broker, "orders.fifo")] == ["5", "5"]
+    assert [seconds for _, seconds in delays(broker, "orders.fifo")] == ["1", "1"]
 
 
 # --- the end -------------------------------------------------------------------------------------

@@ -403,6 +403,7 @@ def test_a_receive_that_is_given_up_while_its_queue_is_found_takes_nothing(
 
     async def test(queue: SqsTransport) -> None:
         monkeypatch.setattr(queue._receives, "_end_seconds", 0.05)
+        monkeypatch.setattr("queue_runtime.transports.threads._ANSWERS_SECONDS", 0.0)
         receive = asyncio.create_task(_receive(queue, 20))
         await _until(lambda: broker.journal.calls["GetQueueUrl"] == 1)
         receive.cancel()
