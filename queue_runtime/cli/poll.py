@@ -6,8 +6,9 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from queue_runtime.cli.consume import Job, consume, health_port
+from queue_runtime.cli.consume import Job, consume, health_address, health_port
 from queue_runtime.cli.ending import Ending
+from queue_runtime.cli.limits import REPLACE_ME, Limits
 from queue_runtime.cli.loop import run_to_its_end
 from queue_runtime.cli.output import keep_standard_streams
 from queue_runtime.cli.processes import run_processes
@@ -72,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--health-port", metavar="PORT", help="answer /health/live and others there (0, off)"
     )
     # What each of several processes is given by their parent.
-    parser.add_argument("--with-parent", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--with-parent", metavar="PIPE:ASKS", help=argparse.SUPPRESS)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -82,11 +83,17 @@ def run(options: argparse.Namespace) -> int:
     _set_up_logs(options, jobs[0].settings)
     processes = max(job.settings.processes for job in jobs)
     if processes > 1 and not options.with_parent:
-        return run_processes(processes, health_port(jobs))
+        return run_processes(
+            processes,
+            drain_seconds=max(job.settings.drain_seconds for job in jobs),
+            health_port=health_port(jobs),
+            health_address=health_address(jobs),
+        )
     until = Until.ONCE if options.once else Until.EMPTY if options.until_empty else Until.STOPPED
-    as_json = options.json or options.with_parent
+    as_json = options.json or bool(options.with_parent)
     as_table = options.table and not options.with_parent
     progress = Progress(as_json=as_json, as_table=as_table, each=options.each)
+    limits = Limits([job.settings for job in jobs])
     with Ending(max(job.settings.drain_seconds for job in jobs)) as ending:
         try:
             run_to_its_end(
@@ -96,12 +103,16 @@ def run(options: argparse.Namespace) -> int:
                     observe=progress.observe,
                     started=progress.start,
                     ending=ending,
-                    with_parent=options.with_parent,
+                    limits=limits,
+                    parent=options.with_parent,
                 )
             )
         finally:
             progress.finish()
-    return 0
+    if limits.reached and options.with_parent:
+        return REPLACE_ME
+    # What a run that was to end has printed is its result, and some of it was lost.
+    return int(progress.lost and until is not Until.STOPPED)
 
 
 def _set_up_logs(options: argparse.Namespace, settings: Settings) -> None:

@@ -44,6 +44,11 @@ class Progress:
         self._started = monotonic()
         self._running: Sequence[tuple[Job, Poller]] = ()
 
+    @property
+    def lost(self) -> bool:
+        """Whether something could not be printed."""
+        return self._lines_out.lost
+
     def observe(self, job: Job, message: Message[Any], outcome: Outcome) -> None:
         """Count one message's fate."""
         kind = fates.fate(outcome).split(" in ")[0]

@@ -212,6 +212,7 @@ class PollerRun:
         except TimeoutError:
             queue = self._transport.queue
             text = "%d messages of %s could not be settled in time: they come back with their locks"
+            await self._settler.give_up()
             events.error(queue, "shutdown", text, len(self.in_flight), queue)
 
 
