@@ -13,6 +13,7 @@ from queue_runtime.observability.events import events
 if TYPE_CHECKING:
     from queue_runtime.config import Settings
     from queue_runtime.definition import HandlerDefinition
+    from queue_runtime.middleware import Around
     from queue_runtime.observability.telemetry import Watch
     from queue_runtime.transports.base import Depth, Transport
 
@@ -47,6 +48,10 @@ class Observation:
             )
             self.watch.serve(transport.queue)
             _say_what_is_useless(settings, transport.queue)
+
+    def around(self) -> Around | None:
+        """Give what surrounds the handler's calls; None where nobody observes."""
+        return None if self.watch is None else self.watch.around(self._transport.queue)
 
     def start(self) -> None:
         """Begin to look at the queue's depth, so that metrics show whether consumers keep up."""

@@ -82,11 +82,10 @@ class PollerRun:
         self._stopping = False
         self._observation = Observation(transport, settings, definition)
         self.in_flight = InFlight(settings.in_flight, stats, self._observation, observe)
-        policy, watch = definition.policy(settings), self._observation.watch
+        policy = definition.policy(settings)
         rules = Rules(policy.backoff.delay, definition.name, settings.error_text)
         self._settler = Settler(transport, rules, self.in_flight)
-        around = None if watch is None else watch.around(transport.queue)
-        pipeline = pipeline_of(definition, policy, around)
+        pipeline = pipeline_of(definition, policy, self._observation.around())
         # Every message's context variables start from this, and ours go on in it: never another's.
         context = copy_context()
         self._runner = Runner(

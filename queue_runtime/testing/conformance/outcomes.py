@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from queue_runtime.outcome import ACK, Disposition, Outcome
+from queue_runtime.outcome import ACK
 from queue_runtime.testing.conformance.rig import (
     DAY_SECONDS,
     PATIENCE_SECONDS,
@@ -91,16 +91,6 @@ class OutcomeTests(Rig):
         assert entry.correlation_id == "correlation-1"
         assert entry.delivery_count == 1
         await ack(aside, [entry])
-
-    async def test_settled_outcome_is_not_carried_out_again(self) -> None:
-        queue = await self.new()
-        await send(queue, OutgoingMessage("{}"))
-        (message,) = await take(queue, 1)
-        done = Outcome(Disposition.ACK)
-        done.settled = True
-        assert not await queue.settle(steps(queue, [(message, done)]))
-        await self.move_clock(queue.lock_seconds + 1)
-        await take(queue, 1)
 
     async def test_each_message_of_a_settle_has_its_own_fate(self) -> None:
         queue = await self.new()
