@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 class LocalConformance(TransportConformance):
     features = LOCAL
+    system = "local"
     options = ""
 
     @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from queue_runtime.definition import Handles
     from queue_runtime.hosts.poller.run import PollerRun
     from queue_runtime.outcome import Outcome
-    from queue_runtime.transports.base import OutgoingMessage, SendFailure, Step
+    from queue_runtime.transports.base import OutgoingMessage, SendResult, Step
 
 PATIENCE_SECONDS = 45.0
 
@@ -113,7 +113,7 @@ class ScriptedQueue:
                 message.locked_until = monotonic() + self.lock_seconds
         return failures
 
-    async def send(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendFailure]:
+    async def send(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendResult]:
         raise NotImplementedError
 
     async def depth(self) -> Depth:
