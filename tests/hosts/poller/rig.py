@@ -34,6 +34,9 @@ class ScriptedQueue:
     - `settled`: every settlement that took place, in order; `requests`: how many calls made them.
     """
 
+    system = "scripted"
+    place = None
+
     def __init__(
         self, *messages: Message[Any], ordered: bool = False, batch_size: int = 10, lock: float = 60
     ) -> None:
