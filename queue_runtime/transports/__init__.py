@@ -13,6 +13,7 @@ from queue_runtime.transports.services import open_transport, queue_url
 if TYPE_CHECKING:
     from queue_runtime.message import DeadLetterRecord, Wire
     from queue_runtime.observability.span_attributes import SpanPlace
+    from queue_runtime.settlement.lineage import ATTRIBUTE, read_carried, read_dead_letter
     from queue_runtime.transports.base import (
         Abilities,
         Action,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ATTRIBUTE",
     "Abilities",
     "Action",
     "CountsSessions",
@@ -45,13 +47,18 @@ __all__ = [
     "Wire",
     "open_transport",
     "queue_url",
+    "read_carried",
+    "read_dead_letter",
     "refused",
 ]
 
 _ELSEWHERE = {
+    "ATTRIBUTE": "queue_runtime.settlement.lineage",
     "DeadLetterRecord": "queue_runtime.message",
     "SpanPlace": "queue_runtime.observability.span_attributes",
     "Wire": "queue_runtime.message",
+    "read_carried": "queue_runtime.settlement.lineage",
+    "read_dead_letter": "queue_runtime.settlement.lineage",
 }
 
 
