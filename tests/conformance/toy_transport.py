@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
-from itertools import count
+from itertools import count, islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -165,9 +165,7 @@ class ToyTransport:
 
     def _take(self, limit: int) -> list[Message[Any]]:
         with _LOCK:
-            return [
-                self._received(item) for _, item in zip(range(limit), self._due(), strict=False)
-            ]
+            return [self._received(item) for item in islice(self._due(), limit)]
 
     def _due(self) -> Iterator[Item]:
         now = self._clock.time()
