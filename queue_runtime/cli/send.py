@@ -12,7 +12,7 @@ from queue_runtime.config import load_settings
 from queue_runtime.errors import SettingsError, TransportError
 from queue_runtime.sending.observed_send import send_observed
 from queue_runtime.transports import open_transport
-from queue_runtime.transports.base import OutgoingMessage
+from queue_runtime.transports.base import OutgoingMessage, refused
 
 if TYPE_CHECKING:
     import argparse
@@ -61,18 +61,24 @@ async def _send(options: argparse.Namespace) -> tuple[int, list[tuple[int, Trans
         with _bar() as advance:
             for start, bodies in _chunks(_bodies(options), transport.batch_size):
                 messages = [
-                    OutgoingMessage(body, attributes, options.group_id, delay=options.delay)
+                    OutgoingMessage(
+                        body=body,
+                        attributes=attributes,
+                        group_id=options.group_id,
+                        delay=options.delay,
+                    )
                     for body in bodies
                 ]
                 try:
-                    failures = await send_observed(transport, messages, settings)
+                    results = await send_observed(transport, messages, settings)
                 except TransportError as error:
                     if not sent:
                         raise
                     # So that whoever tries again knows where to go on.
                     raise TransportError(f"{error} ({sent:,} messages had been sent)") from error
-                failed += [(start + failure.position, failure.error) for failure in failures]
-                sent += len(messages) - len(failures)
+                errors = refused(results)
+                failed += [(start + position, error) for position, error in errors.items()]
+                sent += len(messages) - len(errors)
                 advance(len(messages))
     finally:
         await transport.aclose()

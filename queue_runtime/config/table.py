@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from queue_runtime.config.services import BY_PROVIDER
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -152,7 +154,7 @@ SETTINGS: Final = {
             "QUEUE_PROVIDER",
             None,
             "The queue service, where the queue's URL does not say it.",
-            choices=("azure", "aws", "local"),
+            choices=tuple(BY_PROVIDER),
         ),
         Setting("queue", "QUEUE_NAME", None, "The queue's name or URL."),
         Setting(

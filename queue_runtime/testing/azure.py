@@ -10,6 +10,7 @@ from queue_runtime.config import load_settings
 from queue_runtime.definition import Shape
 from queue_runtime.errors import EventError, InvocationFailedError
 from queue_runtime.hosts.azure_functions.host import FunctionsHost, Source
+from queue_runtime.transports.base import SendResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from queue_runtime.errors import TransportError
     from queue_runtime.message import Message
     from queue_runtime.outcome import Outcome
-    from queue_runtime.transports.base import OutgoingMessage, SendFailure
+    from queue_runtime.transports.base import OutgoingMessage
 
 _TEXTS: Final = ("message_id", "session_id", "correlation_id", "content_type", "subject")
 _KEYS: Final = ("body", "delivery_count", "application_properties", *_TEXTS)
@@ -132,5 +133,5 @@ class _Settled:
 
 
 class _Sent:
-    def send_now(self, messages: Sequence[OutgoingMessage]) -> list[SendFailure]:
-        return []
+    def send_now(self, messages: Sequence[OutgoingMessage]) -> list[SendResult]:
+        return [SendResult()] * len(messages)

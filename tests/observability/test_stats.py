@@ -22,7 +22,7 @@ def folder(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 def _send(queue: str, *delays: float) -> None:
     async def send() -> None:
         transport = open_transport(queue, settings=load_settings(environ={}))
-        await transport.send([OutgoingMessage("x", delay=delay) for delay in delays])
+        await transport.send([OutgoingMessage(body="x", delay=delay) for delay in delays])
         await transport.aclose()
 
     asyncio.run(send())

@@ -88,7 +88,12 @@ def test_a_process_span_is_linked_to_its_producer_and_a_child_of_its_delivery(sp
 
 
 def test_the_producer_is_the_parent_where_the_operator_asks_for_it(spans: Any) -> None:
-    poll(take, OutgoingMessage("a", {"traceparent": PRODUCER}), queue="parent", trace_parent=True)
+    poll(
+        take,
+        OutgoingMessage(body="a", attributes={"traceparent": PRODUCER}),
+        queue="parent",
+        trace_parent=True,
+    )
     (one,) = _named(spans, "process parent")
     assert f"{one.parent.span_id:016x}" == PRODUCER.split("-")[2]
     assert f"{one.context.trace_id:032x}" == PRODUCER.split("-")[1]
@@ -190,7 +195,7 @@ def test_a_groups_messages_are_below_their_session(spans: Any) -> None:
 
 
 def test_a_poller_records_receive_process_and_complete(spans: Any) -> None:
-    poll(take, *[OutgoingMessage(body) for body in ("a", "b")], queue="plain")
+    poll(take, *[OutgoingMessage(body=body) for body in ("a", "b")], queue="plain")
     names = sorted(span.name for span in spans.get_finished_spans())
     assert names == ["complete plain", "process plain", "process plain", "receive plain"]
     (complete,) = _named(spans, "complete plain")
@@ -208,7 +213,7 @@ def test_a_pollers_sync_handlers_run_in_threads_with_their_span(spans: Any) -> N
     def handler(body: str) -> None:
         where.append((threading.current_thread(), current()))
 
-    poll(handler, OutgoingMessage("a"), queue="threads")
+    poll(handler, OutgoingMessage(body="a"), queue="threads")
     (one,) = _named(spans, "process threads")
     ((thread, context),) = where
     assert thread is not threading.main_thread()
@@ -223,7 +228,7 @@ def test_what_is_kept_of_held_messages_is_let_go(spans: Any) -> None:
         return await call_next(messages)
 
     handler = queue_handler(tracing="otel", call_middleware=[keep])(take.definition.function)
-    poll(handler, *[OutgoingMessage(body) for body in ("a", "b", "bad")], queue="kept")
+    poll(handler, *[OutgoingMessage(body=body) for body in ("a", "b", "bad")], queue="kept")
     rig = Rig(handler)
     rig(*fifo(("g", "a"), ("g", "broken")))
     for tracing in tracings:
@@ -235,7 +240,7 @@ def test_what_is_kept_of_held_messages_is_let_go(spans: Any) -> None:
 
 def test_two_hosts_in_a_process_do_not_record_each_others(spans: Any) -> None:
     Rig(take)(*records("a"))
-    poll(take, OutgoingMessage("b"), queue="theirs")
+    poll(take, OutgoingMessage(body="b"), queue="theirs")
     assert len(_named(spans, "receive theirs")) == 1
     assert len(_named(spans, "complete theirs")) == 1
 

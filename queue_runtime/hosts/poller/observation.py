@@ -42,9 +42,8 @@ class Observation:
                 watch_for,  # most laptops have none of it
             )
 
-            system = getattr(transport, "system", "local")
             self.watch = watch_for(
-                settings, definition, system, place=lambda: getattr(transport, "place", None)
+                settings, definition, transport.system, place=lambda: transport.place
             )
             self.watch.serve(transport.queue)
             _say_what_is_useless(settings, transport.queue)

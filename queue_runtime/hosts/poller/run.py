@@ -25,6 +25,7 @@ from queue_runtime.hosts.poller.settler import Settler
 from queue_runtime.observability import metrics
 from queue_runtime.observability.events import events
 from queue_runtime.settlement.plan import Rules
+from queue_runtime.transports.base import CountsSessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,5 +217,5 @@ class PollerRun:
 
 def _ready_queue(transport: Transport) -> ReadyQueue:
     # Groups count as sessions, unless the transport has real ones and counts them itself.
-    counts_sessions = getattr(transport, "counts_sessions", False)
+    counts_sessions = isinstance(transport, CountsSessions) and transport.counts_sessions
     return ReadyQueue(ordered=transport.ordered, queue=None if counts_sessions else transport.queue)

@@ -10,7 +10,7 @@ from queue_runtime.outcome import Disposition, Outcome
 from queue_runtime.settlement.failures import SettleFailure
 from queue_runtime.settlement.lineage import DeadLetterFacts
 from queue_runtime.settlement.plan import Action
-from queue_runtime.transports.base import SendFailure
+from queue_runtime.transports.base import SendResult
 from queue_runtime.transports.local.database import open_store
 from queue_runtime.transports.local.rows import Shelf
 from queue_runtime.transports.local.schema import DEAD_LETTERS, QUEUE
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from queue_runtime.transports.base import Depth, OutgoingMessage
     from queue_runtime.transports.local.address import LocalAddress
     from queue_runtime.transports.local.rows import Row
+    from queue_runtime.transports.local.wire import Entry
 
 MOST_AT_ONCE: Final = 100
 
@@ -120,20 +121,23 @@ class LocalQueue:
                 message.locked_until = locked_until
         return [self._lost(message) for message in messages if message.receipt not in held]
 
-    def send(self, messages: Sequence[OutgoingMessage]) -> list[SendFailure]:
+    def send(self, messages: Sequence[OutgoingMessage]) -> list[SendResult]:
         """Add what can be sent, and tell what cannot."""
-        entries, failures = [], []
+        entries: dict[int, Entry] = {}
+        results = [SendResult()] * len(messages)
         for position, message in enumerate(messages):
             try:
-                entries.append(entry_of(message, ordered=self.ordered))
+                entries[position] = entry_of(message, ordered=self.ordered)
             except TransportError as error:
                 sentence = f"entry {position} was not sent to local queue {self.name}: {error}"
-                failures.append(SendFailure(position, TransportError(sentence)))
+                results[position] = SendResult(error=TransportError(sentence))
         if entries:
             with self._store.transaction() as db:
-                self._shelf.insert(db, entries, self._clock.time())
+                added = self._shelf.insert(db, entries.values(), self._clock.time())
             self.arrivals.announce()
-        return failures
+            for position, entry in entries.items():
+                results[position] = SendResult(entry.id if entry.id in added else None)
+        return results
 
     def depth(self) -> Depth:
         """Count what is in the queue now."""

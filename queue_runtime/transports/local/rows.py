@@ -103,8 +103,8 @@ class Shelf:
         values = {"shelf": self._number, "before": before, "now": now, "token": 0, "limit": limit}
         return db.execute(sql.EXPIRED, values).fetchall()
 
-    def insert(self, db: sqlite3.Connection, entries: Iterable[Entry], now: float) -> int:
-        """Add messages but those whose deduplication id was sent lately; gives their number."""
+    def insert(self, db: sqlite3.Connection, entries: Iterable[Entry], now: float) -> set[str]:
+        """Add messages but those whose deduplication id was sent lately; gives the added ids."""
         rows = [
             (
                 self._number,
@@ -124,7 +124,7 @@ class Shelf:
             # The group's first message decides when it is due, so only a new group needs a row.
             groups = ((self._number, group, due) for _, due, _, _, group, *_ in rows)
             db.executemany(sql.ADD_GROUP, groups)
-        return len(rows)
+        return {id_ for _, _, _, id_, *_ in rows}
 
     def refresh(self, db: sqlite3.Connection, groups: Iterable[str | None]) -> None:
         """Say anew when groups are due, after anything has become of their messages."""

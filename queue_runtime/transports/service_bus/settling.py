@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime.settlement.failures import SettleFailure
 from queue_runtime.settlement.plan import Action
+from queue_runtime.transports.base import refused
 from queue_runtime.transports.service_bus.errors import is_of_lock, lock_lost, translated
 from queue_runtime.transports.service_bus.wire import LONGEST_TEXT, RECEIVED, delayed_copy
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from queue_runtime.errors import TransportError
     from queue_runtime.message import Message
     from queue_runtime.settlement.plan import Step
-    from queue_runtime.transports.base import OutgoingMessage, SendFailure
+    from queue_runtime.transports.base import OutgoingMessage, SendResult
 
 # The SDK would wait a minute for a confirmation.
 SETTLE_SECONDS: Final = 15.0
@@ -33,7 +34,7 @@ class Settling:
     def __init__(
         self,
         queue: str,
-        send: Callable[[Sequence[OutgoingMessage]], Awaitable[Sequence[SendFailure]]],
+        send: Callable[[Sequence[OutgoingMessage]], Awaitable[Sequence[SendResult]]],
     ) -> None:
         self._queue = queue
         self._send = send
@@ -103,7 +104,7 @@ class Settling:
             return {}
         delays = {id(step.message): step.delay or 0.0 for step in steps}
         copies = [delayed_copy(each, RECEIVED, delays[id(each)]) for each in delayed]
-        failures = {failure.position: failure.error for failure in await self._send(copies)}
+        failures = refused(await self._send(copies))
         for position, message in enumerate(delayed):
             message.receipt.copied = position not in failures
         return {

@@ -9,7 +9,7 @@ from queue_runtime.clouds.azure import service_bus_client
 from queue_runtime.errors import MissingExtraError, TransportError
 from queue_runtime.observability.span_attributes import SpanPlace
 from queue_runtime.settlement.failures import SettleFailure
-from queue_runtime.transports.base import SendFailure
+from queue_runtime.transports.base import SendResult
 from queue_runtime.transports.service_bus.address import connection_to, read_address
 from queue_runtime.transports.service_bus.delays import delays_of
 from queue_runtime.transports.service_bus.depth import (
@@ -147,14 +147,14 @@ class ServiceBusTransport:
         self._check_open()
         return await self._thread.run(self._renew(messages)) if messages else []
 
-    async def send(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendFailure]:
+    async def send(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendResult]:
         """Send to the queue, or to the subscription's topic; see `Transport.send`."""
         self._check_open()
         if self._address.dead_letters:
             error = TransportError(
                 f"{self.queue} takes no messages: they are dead-lettered into it"
             )
-            return [SendFailure(position, error) for position in range(len(messages))]
+            return [SendResult(error=error)] * len(messages)
         sending = send_in_batches(self._outlet, messages, needs_group=self.ordered)
         return await self._thread.run(sending)
 
@@ -210,7 +210,7 @@ class ServiceBusTransport:
             return await depth_of_messages(self._counters, source.peek)
         return await depth_of_sessions(self._counters, self._list_sessions, self.queue)
 
-    async def _send_copies(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendFailure]:
+    async def _send_copies(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendResult]:
         return await send_in_batches(self._outlet, messages, needs_group=False, checked=False)
 
     async def _close(self) -> None:

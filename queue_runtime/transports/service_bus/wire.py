@@ -13,7 +13,6 @@ from queue_runtime.settlement.lineage import (
     read_carried,
     read_dead_letter,
 )
-from queue_runtime.transports.base import OutgoingMessage
 from queue_runtime.untrusted import whole_number
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from queue_runtime.message import DeadLetterRecord, Message
+    from queue_runtime.transports.base import OutgoingMessage
 
 # The service takes no longer reason or description of a dead-letter.
 LONGEST_TEXT: Final = 4096
@@ -228,12 +228,15 @@ def delayed_copy(message: Message[Any], wire: ServiceBusWire, delay: float) -> O
     from datetime import timedelta
     from uuid import uuid4
 
+    # A function that delays nothing does not load it.
+    from queue_runtime.transports.base import OutgoingMessage
+
     further = {name: wire.further(message.native, name) for name in _COPIED}
     life = wire.further(message.native, "time_to_live")
     if isinstance(life, timedelta) and life:  # which begins anew with the copy
         further["time_to_live"] = life
     return OutgoingMessage(
-        wire.payload(message.native),
+        body=wire.payload(message.native),
         attributes={**wire.attributes(message.native), ATTRIBUTE: delayed_retry_facts(message)},
         group_id=message.group_id,
         correlation_id=message.correlation_id,

@@ -13,7 +13,7 @@ from queue_runtime.clouds.aws import error_code, queue_arn, queue_url
 from queue_runtime.errors import QueueNotFoundError, TransportError
 from queue_runtime.message import Message
 from queue_runtime.settlement.failures import SettleFailure
-from queue_runtime.transports.base import Depth, SendFailure
+from queue_runtime.transports.base import Depth, SendResult
 from queue_runtime.transports.sqs import batch_calls as sqs_calls
 from queue_runtime.transports.sqs.delays_and_dead_letters import SqsSource
 from queue_runtime.transports.sqs.errors import (
@@ -284,11 +284,11 @@ class SqsQueue:
 
     # --- sending and counting --------------------------------------------------------------------
 
-    def send(self, messages: Sequence[OutgoingMessage]) -> list[SendFailure]:
+    def send(self, messages: Sequence[OutgoingMessage]) -> list[SendResult]:
         """Send what SQS can take, and tell what it did not."""
         facts = self._known()
         entries: dict[int, dict[str, Any]] = {}
-        failures = []
+        results = [SendResult()] * len(messages)
         for position, message in enumerate(messages):
             try:
                 entries[position] = send_entry(
@@ -299,13 +299,14 @@ class SqsQueue:
                 )
             except TransportError as error:
                 text = f"entry {position} was not sent to SQS queue {self.name}: {error}"
-                failures.append(SendFailure(position, type(error)(text)))
-        failed = sqs_calls.send(self._calling(), facts.url, list(entries.values()))
-        self._asking.note(failed.values())
-        positions = list(entries)
-        for at, code in failed.items():
-            failures.append(SendFailure(positions[at], of_entry(code, positions[at], self.name)))
-        return failures
+                results[position] = SendResult(error=type(error)(text))
+        sent = sqs_calls.send(self._calling(), facts.url, list(entries.values()))
+        self._asking.note(sent.failed.values())
+        for at, position in enumerate(entries):
+            code = sent.failed.get(at)
+            why = None if code is None else of_entry(code, position, self.name)
+            results[position] = SendResult(sent.ids.get(at), why)
+        return results
 
     def depth(self) -> Depth:
         """Count what is in the queue, and in its dead-letter queue where that may be asked."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from queue_runtime.transports.base import (
         Depth,
         OutgoingMessage,
-        SendFailure,
+        SendResult,
     )
     from queue_runtime.transports.sqs.address import SqsAddress
     from queue_runtime.transports.sqs.queue import Clock
@@ -127,7 +127,7 @@ class SqsTransport:
         """Lock messages anew, for 12 hours since their receive at most; see `Transport.renew`."""
         return await self._run_all(self._in_tens(self._queue.renew, messages))
 
-    async def send(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendFailure]:
+    async def send(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendResult]:
         """Send messages in requests of ten or 1 MiB; see `Transport.send`.
 
         A delay is 900 s at most. On a FIFO queue that does not deduplicate by content, a message
