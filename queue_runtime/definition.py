@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from queue_runtime.middleware import CallMiddleware, DeliveryMiddleware
     from queue_runtime.retry import Reaction
 
-Envelope = Literal["sns", "eventbridge"]
+Envelope = Literal["sns", "eventbridge", "s3"]
 BatchOrder = Literal["accept_repeats"]
 
 
@@ -61,7 +61,7 @@ class HandlerDefinition:
         settings: what the author said of settings that an operator can override.
         backoff: how long to wait before a retry; None takes the operator's numbers.
         on_error: exception classes that mean something else than a retry.
-        envelope: the service that wrapped the producer's message.
+        envelope: the service that wrapped the producer's message; of several, the outermost first.
         batch_order: a batch handler's permission to run on an ordered queue.
         delivery_middleware: what happens once for all messages that a host hands over.
         call_middleware: what happens once for each call of the function.
@@ -98,7 +98,7 @@ class HandlerDefinition:
         settings: Mapping[str, object] | None = None,
         backoff: Backoff | None = None,
         on_error: Mapping[type[Exception], Reaction] | None = None,
-        envelope: Envelope | None = None,
+        envelope: Envelope | Sequence[Envelope] | None = None,
         batch_order: BatchOrder | None = None,
         delivery_middleware: Sequence[DeliveryMiddleware] = (),
         call_middleware: Sequence[CallMiddleware] = (),
@@ -114,7 +114,7 @@ class HandlerDefinition:
         self.backoff = backoff
         self.on_error = dict(on_error or {})
         RetryPolicy(reactions=self.on_error)  # a wrong reaction fails here, not on the first error
-        self.envelope = _one_of(envelope, get_args(Envelope), self.name, "envelope")
+        self.envelope = _envelopes(envelope, self.name)
         self.batch_order = _one_of(batch_order, ("accept_repeats",), self.name, "batch_order")
         self.delivery_middleware = tuple(delivery_middleware)
         self.call_middleware = tuple(call_middleware)
@@ -182,6 +182,12 @@ def _decoder_of(body_type: Any, name: str, parameter: str) -> Decoder | None:
         return body_decoder(body_type)
     except TypeError as error:
         raise HandlerDefinitionError(f"{name}: {error}") from error
+
+
+def _envelopes(value: Any, name: str) -> tuple[Envelope, ...]:
+    given = value if isinstance(value, list | tuple) else [value]
+    known = get_args(Envelope)
+    return tuple(_one_of(each, known, name, "envelope") for each in given if each is not None)
 
 
 def _one_of(value: Any, allowed: tuple[str, ...], name: str, option: str) -> Any:

@@ -106,7 +106,7 @@ def queue_handler(
     backoff: Backoff | None = None,
     on_error: Mapping[type[Exception], Reaction] | None = None,
     dead_letter: str | None = None,
-    envelope: Envelope | None = None,
+    envelope: Envelope | Sequence[Envelope] | None = None,
     concurrency: int | None = None,
     delayed_retries: bool | None = None,
     batch_order: BatchOrder | None = None,
@@ -126,7 +126,7 @@ def queue_handler(
     backoff: Backoff | None = None,
     on_error: Mapping[type[Exception], Reaction] | None = None,
     dead_letter: str | None = None,
-    envelope: Envelope | None = None,
+    envelope: Envelope | Sequence[Envelope] | None = None,
     concurrency: int | None = None,
     delayed_retries: bool | None = None,
     batch_order: BatchOrder | None = None,
@@ -152,7 +152,8 @@ def queue_handler(
         on_error: exception classes to treat as a signal, or to retry by a backoff of their own.
         dead_letter: where dead-letters go: a queue's name, ARN or URL. On Lambda, without one, they
             are retried until the queue's redrive policy moves them.
-        envelope: "sns" or "eventbridge", to take the producer's message out of it first.
+        envelope: "sns", "eventbridge" or "s3", to take the producer's message out of it first; or
+            several, the outermost first, such as ["sns", "s3"].
         concurrency: how many async calls run together (10).
         delayed_retries: on Service Bus, delay every retry by a scheduled copy of the message; else
             only `Retry(after=...)` is delayed, and all others come back at once.

@@ -100,6 +100,7 @@ class Message(Generic[BodyT]):
       elsewhere, also once a redrive has brought it back to the queue where it failed.
     - `decided`: the outcome of a message that must not reach the handler (poison, a duplicate);
       None for all others. Set while it waits for its turn.
+    - `opened`: its envelope has been opened, so that the message inside is what the fields tell of.
     - `native`: the service's own record, for what this class does not cover.
     """
 
@@ -117,6 +118,7 @@ class Message(Generic[BodyT]):
         "id",
         "locked_until",
         "native",
+        "opened",
         "payload",
         "queue",
         "receipt",
@@ -136,6 +138,7 @@ class Message(Generic[BodyT]):
     locked_until: float
     dead_letter: DeadLetterRecord | None
     decided: Outcome | None
+    opened: bool
     native: Any
 
     def __init__(self, native: Any, wire: Wire, queue: str) -> None:
@@ -155,6 +158,8 @@ class Message(Generic[BodyT]):
                 value = getattr(self._wire, name)(self.native)
             elif name == "decided":
                 value = None
+            elif name == "opened":
+                value = False
             elif name == "body":
                 payload = self.payload
                 value = payload.encode() if isinstance(payload, str) else payload
@@ -195,6 +200,7 @@ class Message(Generic[BodyT]):
         message.delivery_count, message.enqueued_at = delivery_count, enqueued_at
         message.receipt, message.locked_until = None, inf
         message.dead_letter = message.decided = None
+        message.opened = False
         return message
 
 

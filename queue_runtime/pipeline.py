@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 ResultT = TypeVar("ResultT")
 
 
-def _opener(envelope: Envelope | None) -> Callable[[Message[Any]], None] | None:
-    if envelope is None:
+def _opener(envelopes: Sequence[Envelope]) -> Callable[[Message[Any]], None] | None:
+    if not envelopes:
         return None
-    from queue_runtime.envelopes import ENVELOPES  # most messages come without one
+    from queue_runtime.envelopes import opener  # most messages come without one
 
-    return ENVELOPES[envelope]
+    return opener(envelopes)
 
 
 class Pipeline:
@@ -70,16 +70,31 @@ class Pipeline:
         self.run: Run = run if around is None else around.one(run)
         self.run_batch: RunBatch = run_batch if around is None else around.batch(run_batch)
 
+    def open(self, messages: Messages) -> None:
+        """Open the envelopes, before anything is told of the messages; once for each message.
+
+        One that cannot be opened is poison, but is passed on all the same: on an ordered queue it
+        has to be settled in its turn.
+        """
+        unwrap = self._unwrap
+        if unwrap is None:
+            return
+        for message in messages:
+            if message.opened:
+                continue
+            message.opened = True
+            try:
+                unwrap(message)
+            except Exception as error:  # whatever a producer wrote, only its own message may fail
+                message.decided = self.policy.outcome(error, message)
+
     def deliver(
         self, messages: Messages, dispatch: Process
     ) -> Coroutine[Any, Any, Sequence[Outcome]]:
-        """Answer for all messages of one delivery, through `dispatch`, which runs them.
-
-        A message whose envelope cannot be opened is poison, but is passed on all the same: on an
-        ordered queue it has to be settled in its turn.
-        """
-        if self._early:
-            self._prepare(messages)
+        """Answer for all messages of one delivery, through `dispatch`, which runs them."""
+        self.open(messages)
+        if self.definition.decodes_first:
+            self._decode_first(messages)
         middleware = self.definition.delivery_middleware
         return _through(middleware, messages, dispatch) if middleware else dispatch(messages)
 
@@ -101,15 +116,13 @@ class Pipeline:
                     outcomes[position] = next(answers)
         return [outcomes[position] for position in range(len(messages))]
 
-    def _prepare(self, messages: Messages) -> None:
-        unwrap = self._unwrap
-        decode = self.definition.decode if self.definition.decodes_first else None
+    def _decode_first(self, messages: Messages) -> None:
+        decode = self.definition.decode
         for message in messages:
+            if message.decided is not None or decode is None:
+                continue
             try:
-                if unwrap is not None:
-                    unwrap(message)
-                if decode is not None:
-                    message.body = decode(message.payload)
+                message.body = decode(message.payload)
             except Exception as error:  # whatever a producer wrote, only its own message may fail
                 message.decided = self.policy.outcome(error, message)
 

@@ -76,6 +76,16 @@ def count_published(click: Click) -> None:
 # --8<-- [end:envelope]
 
 
+# --8<-- [start:method]
+class Ledger:
+    def book(self, visit: Visit) -> None:
+        seen.append(f"booked {visit['page']}")
+
+
+book = queue_handler(Ledger().book, queue="visits")
+# --8<-- [end:method]
+
+
 def test_each_shape_gets_what_its_annotation_says() -> None:
     from queue_runtime.testing import sns_notification
 

@@ -140,6 +140,7 @@ class PushDelivery:
         self, messages: Messages, arrival: Arrival, place: Settles
     ) -> Sequence[Outcome]:
         """Run the handler on all messages, settle them, and give what became of each."""
+        self.pipeline.open(messages)
         events.received(arrival.queue, messages)
         if self.watch is None and not events.watching:
             outcomes = await self._outcomes(messages, arrival, place)

@@ -21,7 +21,7 @@ from queue_runtime.observability.trace_context import (
     xray_header,
 )
 from queue_runtime.observability.tracing import Tracing
-from queue_runtime.testing import sqs_event
+from queue_runtime.testing import sns_notification, sqs_event
 from queue_runtime.transports.base import OutgoingMessage
 from queue_runtime.transports.sqs.wire import LAMBDA_RECORD
 from tests.lambda_rig import Rig, Sqs, fifo, records
@@ -84,6 +84,26 @@ def test_a_process_span_is_linked_to_its_producer_and_a_child_of_its_delivery(sp
     assert not batch.links  # its message's span has it
     assert seen == [("a", traceparent(one.context))]
     assert one.attributes["messaging.message.id"] == "m1"
+    assert one.attributes["messaging.message.conversation_id"] == "c1"
+
+
+@queue_handler(tracing="otel", envelope="sns")
+def take_published(message: Message[str]) -> None:
+    seen.append((message.id, message.body))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_trace_id_and_correlation_inside_an_envelope_are_those_of_the_spans(
+    spans: Any, count: int
+) -> None:
+    told = {"traceparent": PRODUCER, "correlation_id": "c1"}
+    notification = sns_notification("a", attributes=told)
+    Rig(take_published)(*records(*[notification] * count))
+    one = _named(spans, "process orders")[0]
+    id = json.loads(notification)["MessageId"]
+    assert seen == [(id, "a")] * count
+    assert [traceparent(link.context) for link in one.links] == [PRODUCER]
+    assert one.attributes["messaging.message.id"] == id
     assert one.attributes["messaging.message.conversation_id"] == "c1"
 
 

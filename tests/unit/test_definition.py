@@ -130,7 +130,9 @@ def test_a_function_that_cannot_be_a_handler_says_what_to_write(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"envelope": "sqs"}, "envelope is 'sns' or 'eventbridge', not 'sqs'"),
+        ({"envelope": "sqs"}, "envelope is 'sns' or 'eventbridge' or 's3', not 'sqs'"),
+        ({"envelope": ["sns", "sqs"]}, "envelope is .*, not 'sqs'"),
+        ({"envelope": "sns+s3"}, "envelope is .*, not 'sns\\+s3'"),
         ({"batch_order": True}, "batch_order is 'accept_repeats', not True"),
         ({"on_error": {ValueError: "dead"}}, r"on_error\[ValueError\]"),
     ],

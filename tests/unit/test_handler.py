@@ -72,7 +72,7 @@ def test_the_options_reach_the_definition() -> None:
     definition = handler.definition
     assert definition.backoff is backoff
     assert list(definition.on_error) == [KeyError]
-    assert (definition.envelope, definition.batch_order) == ("sns", "accept_repeats")
+    assert (definition.envelope, definition.batch_order) == (("sns",), "accept_repeats")
     assert definition.delivery_middleware == definition.call_middleware == (around,)
     assert definition.settings == {"preload": "init"}
 

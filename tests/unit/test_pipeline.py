@@ -302,12 +302,31 @@ def test_an_unopened_message_is_passed_on_so_that_it_is_settled_in_its_turn() ->
     pipeline = _pipeline(handler, envelope="sns")
 
     async def dispatch(messages: Messages) -> Sequence[Outcome]:
-        dispatched.extend(message.id for message in messages)
+        dispatched.extend(message.broker_id for message in messages)
         return [await pipeline.run(message) for message in messages]
 
     messages = [Message.of(SECRET, id="1"), Message.of(sns_notification("a"), id="2")]
     run_blocking("test", pipeline.deliver(messages, dispatch))
     assert dispatched == ["1", "2"]
+
+
+def test_the_event_with_which_s3_tries_a_notification_makes_no_call() -> None:
+    def handler(body: str) -> None:
+        raise AssertionError
+
+    (outcome,) = _deliver(_pipeline(handler, envelope="s3"), '{"Event": "s3:TestEvent"}')
+    assert str(outcome.disposition) == "ack"
+    assert "s3:TestEvent" in outcome.reason
+
+
+def test_an_envelope_is_opened_once_however_often_it_is_asked_for() -> None:
+    def handler(body: str) -> None: ...
+
+    pipeline = _pipeline(handler, envelope=["sns", "sns"])
+    message = Message.of(sns_notification(sns_notification("a")))
+    pipeline.open([message])
+    pipeline.open([message])
+    assert message.payload == "a"
 
 
 def test_an_envelope_that_breaks_in_any_other_way_fails_its_message_alone(

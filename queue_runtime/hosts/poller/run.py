@@ -104,17 +104,16 @@ class PollerRun:
         self._deliveries = DeliveryMiddlewareRun(
             pipeline, self._runner, self._settler, self.in_flight, context
         )
-        has_middleware = definition.delivery_middleware or definition.envelope
         ends_by_itself = until is not Until.STOPPED
-        wait = settings.receive_seconds
         self.receiver = Receiver(
             transport,
             self.in_flight,
-            self._deliveries if has_middleware else self._runner,
+            self._deliveries if definition.delivery_middleware else self._runner,
             self._settler,
             breaker,
+            arrived=pipeline.open,
             concurrency=settings.concurrency,
-            wait=min(wait, _SHORT_WAIT) if ends_by_itself else wait,
+            wait=min(settings.receive_seconds, _SHORT_WAIT if ends_by_itself else inf),
             once=until is Until.ONCE,
             patience=_PATIENCE if ends_by_itself else inf,
         )
