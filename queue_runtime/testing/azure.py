@@ -6,8 +6,7 @@ import json
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from queue_runtime.config import load_settings
-from queue_runtime.definition import Shape
+from queue_runtime.definition import Shape, settings_of
 from queue_runtime.errors import EventError, InvocationFailedError
 from queue_runtime.hosts.azure_functions.host import FunctionsHost, Source
 
@@ -53,7 +52,7 @@ def azure_fates(
     Raises:
         EventError: a message is not described like that.
     """
-    known = settings or load_settings(handler.definition.settings)
+    known = settings_of(handler, settings)
     natives = [_native(message, at) for at, message in enumerate(messages, start=1)]
     fates: list[tuple[Message[Any], Outcome]] = []
     host = FunctionsHost(
