@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from queue_runtime.transports.base import OutgoingMessage, SendFailure
 
 _TEXTS: Final = ("message_id", "session_id", "correlation_id", "content_type", "subject")
+_KINDS: Final[Mapping[str, tuple[type, str]]] = {
+    "delivery_count": (int, "a whole number"),
+    "application_properties": (dict, "an object"),
+    **dict.fromkeys(_TEXTS, (str, "a text")),
+}
 _KEYS: Final = ("body", "delivery_count", "application_properties", *_TEXTS)
 
 
@@ -79,11 +84,20 @@ def read_azure_messages(path: Path) -> list[Mapping[str, Any]]:
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise EventError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EventError(f"{path} is not JSON: {error}") from None
+    return azure_messages(content, str(path))
+
+
+def azure_messages(content: Any, source: str) -> list[Mapping[str, Any]]:
+    """Find the messages in what a file holds, or a test: a list, or an object with `messages`.
+
+    Raises:
+        EventError: there is no such list.
+    """
     messages = content.get("messages") if isinstance(content, dict) else content
     if not isinstance(messages, list):
-        raise EventError(f"{path} has no list of messages")
+        raise EventError(f"{source} has no list of messages")
     return messages
 
 
@@ -104,9 +118,11 @@ class FunctionMessageStub:
 
     def __init__(self, described: Mapping[str, Any], number: int) -> None:
         body = described["body"]
-        self._body = (body if isinstance(body, str) else json.dumps(body)).encode()
+        # Half of a surrogate pair is no text; as bytes it is what a producer may send all the same.
+        text = body if isinstance(body, str) else json.dumps(body)
+        self._body = text.encode(errors="surrogatepass")
         self.application_properties = described.get("application_properties") or {}
-        self.delivery_count = described.get("delivery_count", 1)
+        self.delivery_count = described.get("delivery_count") or 1
         self.sequence_number = number
         self.lock_token = f"lock-{number}"
         self.enqueued_time_utc = None
@@ -122,6 +138,12 @@ class FunctionMessageStub:
 def _native(message: Any, number: int) -> FunctionMessageStub:
     if not isinstance(message, dict) or "body" not in message or set(message) - set(_KEYS):
         raise EventError(f"message {number} is no object with a body and, of these, {_KEYS[1:]}")
+    for key, (kind, noun) in _KINDS.items():
+        value = message.get(key)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise EventError(f"message {number}: its {key} is not {noun}")
+    if message.get("delivery_count", 1) is not None and message.get("delivery_count", 1) < 1:
+        raise EventError(f"message {number}: its delivery_count is not 1 or more")
     return FunctionMessageStub(message, number)
 
 
