@@ -62,7 +62,8 @@ class _Version(argparse.Action):
         from queue_runtime import __version__
 
         python = ".".join(map(str, sys.version_info[:3]))
-        parser.exit(message=f"queue-runtime {__version__} (Python {python})\n")
+        sys.stdout.write(f"queue-runtime {__version__} (Python {python})\n")
+        parser.exit()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -82,11 +83,15 @@ def run(options: argparse.Namespace) -> int:
     settings = load_settings(file=options.config)
     url = url_of(options.queue, settings)
     sending = _Sending(options, url)
+    # asyncio's own handler only cancels, which nobody hears of while stdin is waited for.
+    before = signal.signal(signal.SIGINT, _interrupt)
     try:
         asyncio.run(sending.send(settings))
     except KeyboardInterrupt:
         _complain(f"interrupted: {sending.progress()}")
         raise
+    finally:
+        signal.signal(signal.SIGINT, before)
     failed = sending.failed
     if output.as_json(options):
         output.json_line({"queue": url, "sent": sending.sent, "failed": len(failed)})
@@ -95,6 +100,10 @@ def run(options: argparse.Namespace) -> int:
     for position, error in failed[:10]:
         _complain(f"message {position + 1}: {error}")
     return 1 if failed else 0
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _complain(text: str) -> None:
