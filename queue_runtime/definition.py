@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, get_origin
 
 from queue_runtime.bodies import body_decoder
@@ -37,6 +38,44 @@ class Handles(Protocol):
     @property
     def definition(self) -> HandlerDefinition:
         """What the function takes and what its author said."""
+
+
+def definition_of(handler: Any) -> HandlerDefinition:
+    """Give what a host needs to know about a handler.
+
+    Raises:
+        HandlerDefinitionError: it is none; says what to write.
+    """
+    definition = getattr(handler, "definition", None)
+    if isinstance(definition, HandlerDefinition):
+        return definition
+    if isinstance(handler, FunctionType):
+        raise HandlerDefinitionError(
+            f"{name_of(handler)} is a function, not a handler: put @queue_handler on it"
+        )
+    raise HandlerDefinitionError(
+        f"a {type(handler).__name__} is no handler: give a function with @queue_handler on it"
+    )
+
+
+def settings_of(handler: Any, settings: Settings | None = None) -> Settings:
+    """Give the settings that a handler runs by; None takes the decorator's, file and environment.
+
+    Raises:
+        HandlerDefinitionError: one of the two is something else.
+        SettingsError: anything is wrong in file or environment.
+    """
+    from queue_runtime.config import Settings, load_settings  # a host's; a decorator needs none
+
+    definition = definition_of(handler)
+    if settings is None:
+        return load_settings(definition.settings)
+    if isinstance(settings, Settings):
+        return settings
+    raise HandlerDefinitionError(
+        f"{definition.name}: settings are what load_settings() gives, not a "
+        f"{type(settings).__name__}: write load_settings(arguments={{...}})"
+    )
 
 
 class NeedsSettings(Protocol):
@@ -110,14 +149,16 @@ class HandlerDefinition:
         self.shape, body_type = _shape_of(annotation, self.name, parameter)
         self.decode: Decoder | None = _decoder_of(body_type, self.name, parameter)
         self.is_async = is_async(function, self.name)
-        self.settings = dict(settings or {})
+        self.settings = _checked_settings(settings or {}, self.name)
+        if backoff is not None and not isinstance(backoff, Backoff):
+            raise HandlerDefinitionError(f"{self.name}: backoff is a Backoff, not {backoff!r}")
         self.backoff = backoff
         self.on_error = dict(on_error or {})
         RetryPolicy(reactions=self.on_error)  # a wrong reaction fails here, not on the first error
         self.envelope = _envelopes(envelope, self.name)
         self.batch_order = _one_of(batch_order, ("accept_repeats",), self.name, "batch_order")
-        self.delivery_middleware = tuple(delivery_middleware)
-        self.call_middleware = tuple(call_middleware)
+        self.delivery_middleware = _callables(delivery_middleware, self.name, "delivery_middleware")
+        self.call_middleware = _callables(call_middleware, self.name, "call_middleware")
         self.idempotency = idempotency
         self.decodes_first = False
 
@@ -195,3 +236,23 @@ def _one_of(value: Any, allowed: tuple[str, ...], name: str, option: str) -> Any
         return value
     choices = " or ".join(repr(choice) for choice in allowed)
     raise HandlerDefinitionError(f"{name}: {option} is {choices}, not {value!r}")
+
+
+def _checked_settings(settings: Mapping[str, object], name: str) -> dict[str, object]:
+    """Check what the author says of settings here, and not first where a host is made of it."""
+    if settings:
+        from queue_runtime.config.layers import Draft  # functions that say nothing do not pay
+
+        draft = Draft()
+        draft.say("author", settings)
+        if draft.problems:
+            raise HandlerDefinitionError(f"{name}: {'; '.join(draft.problems)}")
+    return dict(settings)
+
+
+def _callables(middleware: Any, name: str, option: str) -> tuple[Any, ...]:
+    if isinstance(middleware, list | tuple) and all(map(callable, middleware)):
+        return tuple(middleware)
+    raise HandlerDefinitionError(
+        f"{name}: {option} is a list of middleware, outermost first, even where it is one"
+    )

@@ -44,7 +44,7 @@ class Handler(Generic[ArgumentT, ResultT]):
         self.definition = definition
         self._function: Callable[[ArgumentT], ResultT] = definition.function
         self._lambda_host: LambdaHost | None = None
-        if "AWS_LAMBDA_RUNTIME_API" in os.environ:
+        if self._is_entry_point():
             self.lambda_host()  # at INIT, so that a wrong setting fails there and not on a message
 
     @overload
@@ -66,6 +66,21 @@ class Handler(Generic[ArgumentT, ResultT]):
 
     def __repr__(self) -> str:
         return f"<Handler {self.definition!r}>"
+
+    def _is_entry_point(self) -> bool:
+        """Tell whether this process is a Lambda function whose `Handler` names this one.
+
+        Others of its module may lack a setting or a store here: they are of other functions. One
+        that is named by another name, or from another module, is made on its first call. Where
+        nothing is named, as in a runtime of one's own, it could be any.
+        """
+        if "AWS_LAMBDA_RUNTIME_API" not in os.environ:
+            return False
+        named = os.environ.get("_HANDLER")
+        if not named:
+            return True
+        module, _, name = named.rpartition(".")
+        return (module.replace("/", "."), name) == (self.__module__, self.__name__)
 
     def lambda_host(self) -> LambdaHost:
         """Make the Lambda host on first use, by the settings of that moment, and keep it."""

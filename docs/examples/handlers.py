@@ -82,7 +82,7 @@ class Ledger:
         seen.append(f"booked {visit['page']}")
 
 
-book = queue_handler(Ledger().book, queue="visits")
+book = queue_handler(queue="visits")(Ledger().book)
 # --8<-- [end:method]
 
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from queue_runtime.config import load_settings
-from queue_runtime.definition import Shape
+from queue_runtime.definition import Shape, settings_of
 from queue_runtime.dispatch import Order, as_one, at_once, in_turn
 from queue_runtime.observability.events import GroupsOfDelivery, events
 from queue_runtime.outcome import ACK, Outcome, unrun
@@ -20,7 +19,7 @@ from queue_runtime.settlement.failures import outcomes_of
 from queue_runtime.settlement.plan import Rules, plan
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
     from typing import TypeAlias
 
     from queue_runtime.breaker import Breaker
@@ -105,6 +104,7 @@ class PushDelivery:
         breaks: whether the circuit breaker works here: an open one needs delays.
         observe: told each message with its final outcome, in the order of the delivery.
         clock: what the breaker counts by.
+        used: settings that the host takes no notice of as a rule, and does here.
     """
 
     def __init__(
@@ -120,8 +120,9 @@ class PushDelivery:
         breaks: bool = True,
         observe: Callable[[Sequence[Message[Any]], Sequence[Outcome]], None] | None = None,
         clock: Callable[[], float] = monotonic,
+        used: Collection[str] = (),
     ) -> None:
-        self.settings = settings or load_settings(handler.definition.settings)
+        self.settings = settings_of(handler, settings)
         self.definition = handler.definition.bound(self.settings, fixed_locks=fixed_locks)
         self._policy = self.definition.policy(self.settings)
         self._rules = Rules(
@@ -133,7 +134,7 @@ class PushDelivery:
         wanted = self.settings.logs or self.settings.metrics or self.settings.tracing
         self.watch: Watch | None = self._new_watch() if wanted else None
         self.pipeline = self._new_pipeline()
-        for sentence in (*self.settings.warnings, *self.settings.unusable_on(host)):
+        for sentence in (*self.settings.warnings, *self.settings.unusable_on(host, used)):
             events.warning(self.settings.queue, "settings", "%s", sentence)
 
     async def process(

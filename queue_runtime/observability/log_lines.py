@@ -30,6 +30,7 @@ FIELDS: Final = (
     "operation",
     "delivery_count",
 )
+_MOST_CAUSES: Final = 3
 _MOST_FRAMES: Final = 12
 # Of a line about several messages: so many are named, each in so many characters.
 _MOST_NAMED: Final = 10
@@ -124,6 +125,22 @@ def stack(error: BaseException) -> list[str]:
     return [printable(frame) for frame in frames[: -_MOST_FRAMES - 1 : -1]]
 
 
+def causes(error: BaseException) -> list[str]:
+    """Give type and place of what an error came from, nearest first, without any text."""
+    found: list[str] = []
+    seen = {id(error)}
+    while len(found) < _MOST_CAUSES:
+        hidden = error.__suppress_context__
+        cause = error.__cause__ or (None if hidden else error.__context__)
+        if cause is None or id(cause) in seen:
+            break
+        seen.add(id(cause))
+        place = stack(cause)[:1]
+        found.append(" at ".join([printable(type(cause).__qualname__), *place]))
+        error = cause
+    return found
+
+
 @guarded
 class LogLines:
     """The one way to a log line; each has the six fields, and none can raise.
@@ -188,9 +205,10 @@ class LogLines:
             if raised is not None:
                 line["error_type"] = type(raised).__qualname__
                 line["stack"] = stack(raised)
-            if raised is not None and line["stack"]:
-                text += " (at %s)"
-                values.append(line["stack"][0])
+                if line["stack"]:
+                    because = causes(raised)
+                    text += f" (at %s{'; because of %s' * len(because)})"
+                    values += [line["stack"][0], *because]
             name, text = _logger.name, begin + text
             _handle(
                 _logger.makeRecord(name, level, __file__, 0, text, tuple(values), None, extra=line)

@@ -6,8 +6,7 @@ import json
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from queue_runtime.config import load_settings
-from queue_runtime.definition import Shape
+from queue_runtime.definition import Shape, settings_of
 from queue_runtime.errors import EventError, InvocationFailedError
 from queue_runtime.hosts.azure_functions.host import FunctionsHost, Source
 from queue_runtime.transports.base import SendResult
@@ -25,6 +24,11 @@ if TYPE_CHECKING:
     from queue_runtime.transports.base import OutgoingMessage
 
 _TEXTS: Final = ("message_id", "session_id", "correlation_id", "content_type", "subject")
+_KINDS: Final[Mapping[str, tuple[type, str]]] = {
+    "delivery_count": (int, "a whole number"),
+    "application_properties": (dict, "an object"),
+    **dict.fromkeys(_TEXTS, (str, "a text")),
+}
 _KEYS: Final = ("body", "delivery_count", "application_properties", *_TEXTS)
 
 
@@ -54,7 +58,7 @@ def azure_fates(
     Raises:
         EventError: a message is not described like that.
     """
-    known = settings or load_settings(handler.definition.settings)
+    known = settings_of(handler, settings)
     natives = [_native(message, at) for at, message in enumerate(messages, start=1)]
     fates: list[tuple[Message[Any], Outcome]] = []
     host = FunctionsHost(
@@ -81,11 +85,20 @@ def read_azure_messages(path: Path) -> list[Mapping[str, Any]]:
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise EventError(f"{path} cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EventError(f"{path} is not JSON: {error}") from None
+    return azure_messages(content, str(path))
+
+
+def azure_messages(content: Any, source: str) -> list[Mapping[str, Any]]:
+    """Find the messages in what a file holds, or a test: a list, or an object with `messages`.
+
+    Raises:
+        EventError: there is no such list.
+    """
     messages = content.get("messages") if isinstance(content, dict) else content
     if not isinstance(messages, list):
-        raise EventError(f"{path} has no list of messages")
+        raise EventError(f"{source} has no list of messages")
     return messages
 
 
@@ -106,9 +119,11 @@ class FunctionMessageStub:
 
     def __init__(self, described: Mapping[str, Any], number: int) -> None:
         body = described["body"]
-        self._body = (body if isinstance(body, str) else json.dumps(body)).encode()
+        # Half of a surrogate pair is no text; as bytes it is what a producer may send all the same.
+        text = body if isinstance(body, str) else json.dumps(body)
+        self._body = text.encode(errors="surrogatepass")
         self.application_properties = described.get("application_properties") or {}
-        self.delivery_count = described.get("delivery_count", 1)
+        self.delivery_count = described.get("delivery_count") or 1
         self.sequence_number = number
         self.lock_token = f"lock-{number}"
         self.enqueued_time_utc = None
@@ -124,6 +139,12 @@ class FunctionMessageStub:
 def _native(message: Any, number: int) -> FunctionMessageStub:
     if not isinstance(message, dict) or "body" not in message or set(message) - set(_KEYS):
         raise EventError(f"message {number} is no object with a body and, of these, {_KEYS[1:]}")
+    for key, (kind, noun) in _KINDS.items():
+        value = message.get(key)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise EventError(f"message {number}: its {key} is not {noun}")
+    if message.get("delivery_count", 1) is not None and message.get("delivery_count", 1) < 1:
+        raise EventError(f"message {number}: its delivery_count is not 1 or more")
     return FunctionMessageStub(message, number)
 
 

@@ -89,9 +89,18 @@ class Depth(NamedTuple):
     oldest_seconds: float | None = None
 
     @property
+    def backlog(self) -> int:
+        """Everything that is to be done now."""
+        return self.visible + self.in_flight
+
+    @property
     def total(self) -> int:
         """Everything that is still to be done."""
-        return self.visible + self.in_flight + self.delayed
+        return self.backlog + self.delayed
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give all figures by the one name that each has, wherever it is shown."""
+        return {**self._asdict(), "backlog": self.backlog, "total": self.total}
 
 
 @runtime_checkable

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from queue_runtime.config import load_settings
 from queue_runtime.definition import HandlerDefinition, Shape
 from queue_runtime.errors import HandlerDefinitionError
+from queue_runtime.handler import queue_handler
 from queue_runtime.message import Batch, Message
 from queue_runtime.outcome import DeadLetter
 from queue_runtime.retry import Backoff
@@ -282,3 +283,27 @@ def test_the_recursion_limit_is_no_bound_on_decorators() -> None:
     for _ in range(sys.getrecursionlimit()):
         function = _logged(function)
     assert HandlerDefinition(function).shape is Shape.BODY
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"max_deliveries": 0}, "decorator argument max_deliveries: 0 cannot be"),
+        ({"max_deliveries": "5"}, "'5' cannot be max_deliveries"),
+        ({"concurrency": True}, "True cannot be concurrency"),
+        ({"queue": ""}, "'' cannot be queue"),
+        ({"tracing": "jaeger"}, "write otel or xray"),
+        ({"backoff": 30}, "backoff is a Backoff, not 30"),
+        ({"call_middleware": len}, "call_middleware is a list of middleware"),
+        ({"delivery_middleware": [1]}, "delivery_middleware is a list of middleware"),
+    ],
+)
+def test_a_decorator_option_that_cannot_work_fails_at_import(
+    options: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(HandlerDefinitionError) as refused:
+
+        @queue_handler(**options)
+        def take(body: str) -> None: ...
+
+    assert sentence in str(refused.value)

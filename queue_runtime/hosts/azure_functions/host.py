@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from queue_runtime.clouds.azure_settlement import SettlementClient
+from queue_runtime.config import SETTINGS
 from queue_runtime.dispatch import Deadline
 from queue_runtime.errors import InvocationFailedError
 from queue_runtime.hosts.azure_functions.lock_renewal import LockRenewal, lock_seconds_left
@@ -104,6 +105,11 @@ class FunctionsHost:
             place=lambda: source.place,
             breaks=False,  # what is given back here comes back at once, and is counted
             observe=observe,
+            used=[
+                name
+                for name, setting in SETTINGS.items()
+                if source.connection in setting.environment
+            ],
         )
         self.settings, self.definition = self.delivery.settings, self.delivery.definition
         self._seconds = seconds

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import typing
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
-from queue_runtime.config import load_settings
-from queue_runtime.definition import Shape
+from queue_runtime.definition import Shape, settings_of
 from queue_runtime.errors import HandlerDefinitionError, MissingExtraError
 from queue_runtime.hosts.azure_functions.host import FunctionsHost, Source
+from queue_runtime.hosts.azure_functions.options import (
+    check_entity,
+    check_values,
+    checked_definition,
+    refuse_unknown,
+)
 from queue_runtime.hosts.azure_functions.timeouts import app_folders, invocation_seconds
 from queue_runtime.observability.events import events
 
@@ -22,20 +27,6 @@ if TYPE_CHECKING:
     from queue_runtime.definition import Handles
     from queue_runtime.hosts.azure_functions.settling import Sends
 
-# What people know from the trigger's own decorator and from host.json, and why not to say it here.
-_REFUSED: Final = {
-    "data_type": "it is always binary: text bodies can override a message's id and lock token",
-    "cardinality": "the handler's annotation decides: Batch[...] gets many, all else one",
-    "auto_complete_messages": "register sets it: off for batches of sessions, on for all else",
-    "is_sessions_enabled": "write sessions=True",
-    "access_rights": "the host's Service Bus extension takes no notice of it",
-    "max_message_batch_size": "write max_batch=",
-    "retry": "the host ignores retry policies for Service Bus; write @queue_handler(backoff=...)",
-    "max_concurrent_calls": "the host reads it from host.json alone: extensions.serviceBus",
-    "max_concurrent_sessions": "the host reads it from host.json alone: extensions.serviceBus",
-    "max_delivery_count": "it is a property of the queue; write @queue_handler(max_deliveries=...)",
-    "prefetch_count": "the host reads it from host.json alone: extensions.serviceBus",
-}
 Entity: TypeAlias = dict[str, str]
 
 _names: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
@@ -82,18 +73,26 @@ def register(
     Raises:
         HandlerDefinitionError: the app would not start, or an option would be ignored.
     """
-    definition = handler.definition
+    definition = checked_definition(app, handler)
     title = definition.name
-    _refuse(title, others)
-    batch = definition.shape is Shape.BATCH
-    if not batch:
-        _refuse_for_one(title, max_batch=max_batch is not None, renew_locks=renew_locks)
-    known = settings or load_settings(definition.settings)
+    refuse_unknown(title, others)
+    function_name = title.rpartition(".")[2] if name is None else name
+    check_values(
+        definition,
+        connection=connection,
+        name=function_name,
+        max_batch=max_batch,
+        timeout=timeout,
+        sessions=sessions,
+        renew_locks=renew_locks,
+    )
+    known = settings_of(handler, settings)
     entity = _entity(title, known, queue, topic, subscription)
+    check_entity(title, entity)
     source = Source(_label(entity), connection, sessions)
-    if sessions and batch:
+    if sessions and definition.shape is Shape.BATCH:
         definition.refuse_order(source.name)
-    function_name = _free_name(app, name or title.rpartition(".")[2], title)
+    _take_name(app, function_name, title)
     if timeout is None:
         timeout = invocation_seconds(os.environ, app_folders(os.environ))
     host = FunctionsHost(
@@ -133,21 +132,6 @@ def _put_on(
     app.function_name(name)(trigger(_entry(host, name, argument, annotation)))
 
 
-def _refuse(title: str, others: dict[str, object]) -> None:
-    for option in others:
-        reason = _REFUSED.get(option, "register has no such option")
-        raise HandlerDefinitionError(f"{title}: register() does not take {option}: {reason}")
-
-
-def _refuse_for_one(title: str, **options: bool) -> None:
-    for option, given in options.items():
-        if given:
-            raise HandlerDefinitionError(
-                f"{title} takes one message at a time, so {option} has no effect: the host renews "
-                "single messages itself (maxAutoLockRenewalDuration in host.json)"
-            )
-
-
 def _entity(
     title: str,
     settings: Settings,
@@ -158,11 +142,11 @@ def _entity(
     """Give what the trigger's own decorator is told of a queue, or of a subscription."""
     if topic and subscription and queue is None:
         return {"topic_name": topic, "subscription_name": subscription}
-    if topic or subscription:
+    if topic is not None or subscription is not None:
         raise HandlerDefinitionError(
             f"{title}: register() takes queue=, or topic= and subscription= together"
         )
-    found = queue or settings.queue
+    found = settings.queue if queue is None else queue
     if not found:
         raise HandlerDefinitionError(
             f"{title}: no queue is named: write register(queue=...) or @queue_handler(queue=...)"
@@ -191,7 +175,7 @@ def _resolved(name: str) -> str:
     return "".join(parts)
 
 
-def _free_name(app: Any, name: str, title: str) -> str:
+def _take_name(app: Any, name: str, title: str) -> None:
     names = _names.setdefault(app, set())
     if name.lower() in names:
         raise HandlerDefinitionError(
@@ -199,13 +183,19 @@ def _free_name(app: Any, name: str, title: str) -> str:
             "indexed stops all of them: write register(name=...)"
         )
     names.add(name.lower())
-    return name
 
 
 def _warn_of_delays(host: FunctionsHost) -> None:
     refused = host.abilities.no_delay
     if host.settings.delayed_retries and refused:
         events.say_once(host.source.name, "delayed_retry", refused)
+    if host.definition.backoff is not None and not host.settings.delayed_retries:
+        events.say_once(
+            host.source.name,
+            "backoff",
+            f"the backoff of {host.definition.name} has no effect: Service Bus gives a message "
+            "back at once; write @queue_handler(delayed_retries=True) to delay it",
+        )
 
 
 def _batch_type(label: str) -> Any:

@@ -12,6 +12,7 @@ from uuid import uuid4
 from queue_runtime.clouds.aws import error_code, queue_arn, queue_url
 from queue_runtime.errors import QueueNotFoundError, TransportError
 from queue_runtime.message import Message
+from queue_runtime.observability.events import events
 from queue_runtime.settlement.failures import SettleFailure
 from queue_runtime.transports.base import Depth, SendResult
 from queue_runtime.transports.sqs import batch_calls as sqs_calls
@@ -26,8 +27,8 @@ from queue_runtime.transports.sqs.errors import (
 from queue_runtime.transports.sqs.queue_attributes import (
     Asking,
     QueueFacts,
+    misfits,
     read_facts,
-    warn_of_misfits,
 )
 from queue_runtime.transports.sqs.send_entry import send_entry
 from queue_runtime.transports.sqs.wire import RECEIVED_MESSAGE
@@ -349,12 +350,8 @@ class SqsQueue:
         if self._checked:
             return
         self._check_dead_letters(facts)
-        warn_of_misfits(
-            facts,
-            lock_seconds=self.lock_seconds,
-            max_deliveries=self._settings.max_deliveries,
-            dead_letter=self._dead_letter(facts),
-        )
+        for what, sentence in misfits(facts, self._settings, dead_letter=self._dead_letter(facts)):
+            events.say_once(facts.arn.name, what, sentence)
         self._checked = True
 
     def _check_dead_letters(self, facts: QueueFacts) -> None:

@@ -13,6 +13,7 @@ from azurefunctions.extensions.base import get_binding_registry
 
 import queue_runtime
 from queue_runtime import (
+    Backoff,
     Batch,
     HandlerDefinitionError,
     Message,
@@ -357,3 +358,86 @@ def test_the_annotation_is_one_that_the_worker_can_index(app: func.FunctionApp) 
 def test_the_package_has_no_other_lazy_names() -> None:
     with pytest.raises(AttributeError, match="no attribute 'unregister'"):
         _ = queue_runtime.unregister
+
+
+def plain(order: bytes) -> None: ...
+
+
+SECRET = "c2VjcmV0"
+WRONG_VALUES: list[tuple[Any, dict[str, Any], str]] = [
+    (take, {"connection": ""}, "it is empty"),
+    (take, {"connection": "  "}, "it is empty"),
+    (take, {"connection": None}, "it is empty or no text"),
+    (take, {"connection": f"Endpoint=sb://x/;SharedAccessKey={SECRET}="}, "not the connection str"),
+    (take, {"connection": f"{SECRET}="}, "not the connection string itself"),
+    (take, {"connection": "shop.servicebus.windows.net"}, "SERVICEBUS__fullyQualifiedNamespace"),
+    (take, {"connection": "%SERVICEBUS%"}, "without % or blanks"),
+    (load, {"max_batch": 0}, "1 or more, not 0"),
+    (load, {"max_batch": True}, "1 or more, not True"),
+    (load, {"max_batch": "50"}, "1 or more, not '50'"),
+    (take, {"timeout": 0}, "above 0, not 0"),
+    (take, {"timeout": -5.0}, "above 0, not -5.0"),
+    (take, {"timeout": float("nan")}, "above 0, not nan"),
+    (take, {"timeout": "00:05:00"}, "above 0, not '00:05:00'"),
+    (take, {"name": ""}, "cannot be a function's name"),
+    (take, {"name": "take order"}, "cannot be a function's name"),
+    (take, {"name": "1take"}, "cannot be a function's name"),
+    (take, {"name": "host"}, "cannot be a function's name"),
+    (take, {"sessions": "yes"}, "sessions= is True or False"),
+    (load, {"renew_locks": 1}, "renew_locks= is True or False"),
+    (take, {"queue": ""}, "no queue is named"),
+    (take, {"queue": " orders "}, "cannot be a queue name"),
+    (take, {"queue": "o" * 261}, "cannot be a queue name"),
+    (take, {"topic": "t", "subscription": "a b"}, "cannot be a subscription name"),
+    (take, {"topic": "", "subscription": ""}, "topic= and subscription= together"),
+    (take, {"settings": {"queue": "orders"}}, "load_settings"),
+    (plain, {}, "put @queue_handler on it"),
+    ("take", {}, "a str is no handler"),
+]
+
+
+@pytest.mark.parametrize(("handler", "given", "sentence"), WRONG_VALUES)
+def test_a_value_that_cannot_work_is_refused_where_it_is_said(
+    handler: Any, given: dict[str, Any], sentence: str, app: func.FunctionApp
+) -> None:
+    with pytest.raises(HandlerDefinitionError) as refused:
+        register(app, handler, **{"connection": "SERVICEBUS", **given})
+    assert sentence in str(refused.value)
+    assert SECRET not in str(refused.value)
+    assert bindings(app) == {}
+
+
+@pytest.mark.parametrize(("arguments", "fix"), [("swapped", "comes first"), ("none", "make one")])
+def test_an_app_that_is_none_is_refused(arguments: str, fix: str, app: func.FunctionApp) -> None:
+    first, second = (take, app) if arguments == "swapped" else (object(), take)
+    with pytest.raises(HandlerDefinitionError, match=fix):
+        register(first, second, connection="SERVICEBUS")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["orders", "team/orders", "%QUEUE%", "Orders.2-a_b"])
+def test_names_that_a_queue_can_have_are_taken(name: str, app: func.FunctionApp) -> None:
+    register(app, take, connection="shop:Bus", queue=name, timeout=float("inf"))
+    assert bindings(app)["take"]["queueName"] == name
+
+
+def test_a_backoff_without_delayed_retries_is_said_to_have_no_effect(
+    app: func.FunctionApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    @queue_handler(queue="slow", backoff=Backoff(30))
+    def slow(order: bytes) -> None: ...
+
+    register(app, slow, connection="SERVICEBUS")
+    assert "the backoff of" in caplog.text
+    assert "delayed_retries=True" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["SERVICEBUS", "AZURE_SERVICE_BUS_CONNECTION_STRING"])
+def test_a_connection_string_beside_the_trigger_is_said_to_have_no_effect(
+    name: str,
+    app: func.FunctionApp,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AZURE_SERVICE_BUS_CONNECTION_STRING", "Endpoint=sb://x/;SharedAccessKey=k")
+    register(app, take, connection=name)
+    assert ("connection_string = ***" in caplog.text) is (name == "SERVICEBUS")

@@ -46,6 +46,7 @@ SAID = [
     ("local_directory", "QUEUE_LOCAL_DIRECTORY", "queues", "queues", ".queue-runtime"),
     ("health_port", "QUEUE_HEALTH_PORT", "65535", 65535, 0),
     ("health_address", "QUEUE_HEALTH_ADDRESS", "::1", "::1", None),
+    ("tracebacks", "QUEUE_TRACEBACKS", "1", True, False),
     ("logs", "QUEUE_LOGS", "json", "json", None),
     ("info_lines", "QUEUE_INFO_LINES", "100", 100, 0),
     ("metrics", "QUEUE_METRICS", "emf", "emf", None),
