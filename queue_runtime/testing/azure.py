@@ -10,6 +10,7 @@ from queue_runtime.definition import Shape, settings_of
 from queue_runtime.errors import EventError, InvocationFailedError
 from queue_runtime.hosts.azure_functions.host import FunctionsHost, Source
 from queue_runtime.transports.base import SendResult
+from queue_runtime.transports.service_bus.address import read_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +64,7 @@ def azure_fates(
     fates: list[tuple[Message[Any], Outcome]] = []
     host = FunctionsHost(
         handler,
-        Source(queue or known.queue or "queue", "", sessions),
+        _source(queue or known.queue or "queue", sessions=sessions),
         settings=known,
         seconds=seconds,
         settlement=_Settled(),
@@ -73,6 +74,13 @@ def azure_fates(
     for native in [natives] if handler.definition.shape is Shape.BATCH else natives:
         _invoke(host, native)
     return fates
+
+
+def _source(queue: str, *, sessions: bool) -> Source:
+    if not queue.startswith("servicebus://"):
+        return Source(queue, "", sessions)
+    address = read_address(queue)
+    return Source(address.queue, "", sessions or address.sessions, address.subscription)
 
 
 def read_azure_messages(path: Path) -> list[Mapping[str, Any]]:

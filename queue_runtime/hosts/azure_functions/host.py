@@ -46,28 +46,44 @@ _SHORTEST_LOCK: Final = 5.0
 _LATE: Final = 2.0
 
 
+# As a trigger names the dead letters of a queue or subscription.
+DEAD_LETTERS: Final = "/$DeadLetterQueue"
+
+
 class Source(NamedTuple):
     """What a trigger is bound to.
 
-    - `name`: of the queue, or `topic/subscription`.
+    - `name`: of the queue, which may have slashes in it, or `topic/subscription`.
     - `connection`: the name of the app setting or group of settings.
+    - `subscription`: where it is one, as the trigger names it; None for a queue.
     """
 
     name: str
     connection: str
     sessions: bool = False
+    subscription: str | None = None
+
+    @property
+    def is_queue(self) -> bool:
+        """Whether it is a queue, and no subscription of a topic."""
+        return self.subscription is None
 
     def abilities(self, *, every_delay: bool) -> Abilities:
         """How messages from there are delayed."""
         return delays_of(
-            sessions=self.sessions, subscription="/" in self.name, every_delay=every_delay
+            sessions=self.sessions,
+            subscription=not self.is_queue,
+            dead_letters=self.name.lower().endswith(DEAD_LETTERS.lower()),
+            every_delay=every_delay,
         )
 
     @property
     def place(self) -> SpanPlace | None:
         """What its spans tell beyond the name."""
-        topic, slash, subscription = self.name.partition("/")
-        return SpanPlace(topic=topic, subscription=subscription) if slash else None
+        if self.subscription is None:
+            return None
+        topic, _, subscription = self.name.partition("/")
+        return SpanPlace(topic=topic, subscription=subscription)
 
 
 class FunctionsHost:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 from queue_runtime.definition import Shape, settings_of
-from queue_runtime.errors import HandlerDefinitionError, MissingExtraError
-from queue_runtime.hosts.azure_functions.host import FunctionsHost, Source
+from queue_runtime.errors import HandlerDefinitionError, MissingExtraError, QueueNotFoundError
+from queue_runtime.hosts.azure_functions.host import DEAD_LETTERS, FunctionsHost, Source
 from queue_runtime.hosts.azure_functions.options import (
     check_entity,
     check_values,
@@ -87,9 +87,10 @@ def register(
         renew_locks=renew_locks,
     )
     known = settings_of(handler, settings)
-    entity = _entity(title, known, queue, topic, subscription)
+    entity, says_sessions = _entity(title, known, queue, topic, subscription)
     check_entity(title, entity)
-    source = Source(_label(entity), connection, sessions)
+    sessions = sessions or says_sessions
+    source = Source(_label(entity), connection, sessions, entity.get("subscription_name"))
     if sessions and definition.shape is Shape.BATCH:
         definition.refuse_order(source.name)
     _take_name(app, function_name, title)
@@ -138,10 +139,10 @@ def _entity(
     queue: str | None,
     topic: str | None,
     subscription: str | None,
-) -> Entity:
-    """Give what the trigger's own decorator is told of a queue, or of a subscription."""
+) -> tuple[Entity, bool]:
+    """Give what the trigger's decorator is told of the queue, and whether its URL says sessions."""
     if topic and subscription and queue is None:
-        return {"topic_name": topic, "subscription_name": subscription}
+        return {"topic_name": topic, "subscription_name": subscription}, False
     if topic is not None or subscription is not None:
         raise HandlerDefinitionError(
             f"{title}: register() takes queue=, or topic= and subscription= together"
@@ -151,17 +152,28 @@ def _entity(
         raise HandlerDefinitionError(
             f"{title}: no queue is named: write register(queue=...) or @queue_handler(queue=...)"
         )
-    scheme, separator, rest = found.partition("://")
-    if not separator:
-        return {"queue_name": found}
-    parts = rest.strip("/").split("/")
-    if scheme != "servicebus" or len(parts) not in (2, 3):
+    return _of_url(title, found) if "://" in found else ({"queue_name": found}, False)
+
+
+def _of_url(title: str, url: str) -> tuple[Entity, bool]:
+    """Read a URL as every other host does; the namespace is that of `connection`."""
+    from queue_runtime.config import redact
+    from queue_runtime.transports.service_bus.address import read_address
+
+    if not url.startswith("servicebus://"):
         raise HandlerDefinitionError(
-            f"{title}: {found} is no Service Bus queue: write its name, or servicebus://ns/queue"
+            f"{title}: {redact(url)} is no Service Bus queue: write its name, or "
+            "servicebus:///queue"
         )
-    if len(parts) == 2:
-        return {"queue_name": parts[1]}
-    return {"topic_name": parts[1], "subscription_name": parts[2]}
+    try:
+        address = read_address(url)
+    except QueueNotFoundError as error:
+        raise HandlerDefinitionError(f"{title}: {redact(str(error))}") from None
+    aside = DEAD_LETTERS if address.dead_letters else ""
+    if address.subscription is None:
+        return {"queue_name": address.entity + aside}, address.sessions
+    names = {"topic_name": address.entity, "subscription_name": address.subscription + aside}
+    return names, address.sessions
 
 
 def _label(entity: Entity) -> str:

@@ -178,6 +178,11 @@ def test_a_batch_of_a_session_has_to_be_asked_for(app: func.FunctionApp) -> None
         ({"queue": "q"}, ("q", None, None)),
         ({"queue": "servicebus://ns/q"}, ("q", None, None)),
         ({"queue": "servicebus://ns/t/s"}, (None, "t", "s")),
+        ({"queue": "servicebus:///q"}, ("q", None, None)),
+        ({"queue": "servicebus://ns/q?receivers=4"}, ("q", None, None)),
+        ({"queue": "servicebus://ns/team%2Fq"}, ("team/q", None, None)),
+        ({"queue": "servicebus://ns/q/dead-letter"}, ("q/$DeadLetterQueue", None, None)),
+        ({"queue": "servicebus://ns/t/s/dead-letter"}, (None, "t", "s/$DeadLetterQueue")),
     ],
 )
 def test_where_the_messages_come_from(
@@ -186,6 +191,33 @@ def test_where_the_messages_come_from(
     register(app, take, connection="SB", **given)
     (found,) = bindings(app).values()
     assert names == tuple(found.get(key) for key in ("queueName", "topicName", "subscriptionName"))
+
+
+def test_a_url_that_says_sessions_binds_to_sessions(app: func.FunctionApp) -> None:
+    register(app, take, connection="SB", queue="servicebus://ns/carts?sessions=true")
+    (found,) = bindings(app).values()
+    assert found["isSessionsEnabled"] is True
+
+
+@pytest.mark.parametrize(
+    ("given", "delay"),
+    [
+        ({"queue": "team/orders"}, "copy"),
+        ({"queue": "orders/$DeadLetterQueue"}, "none"),
+        ({"topic": "news", "subscription": "all"}, "none"),
+    ],
+)
+def test_a_slash_in_a_name_makes_no_subscription_of_a_queue(
+    app: func.FunctionApp, given: dict[str, Any], delay: str
+) -> None:
+    assert register(app, take, connection="SB", **given).abilities.delay == delay
+
+
+def test_a_url_without_a_queue_is_told_both_ways_to_mend_it(app: func.FunctionApp) -> None:
+    with pytest.raises(HandlerDefinitionError) as refused:
+        register(app, take, connection="SB", queue="servicebus://orders")
+    assert "servicebus:///orders for the queue orders" in str(refused.value)
+    assert "servicebus://orders/queue" in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +231,7 @@ def test_where_the_messages_come_from(
     ],
 )
 def test_what_names_no_queue_is_refused(app: func.FunctionApp, given: dict[str, Any]) -> None:
-    with pytest.raises(HandlerDefinitionError, match=r"queue=|no Service Bus queue"):
+    with pytest.raises(HandlerDefinitionError, match=r"queue=|no Service Bus queue|names no queue"):
         register(app, take, connection="SB", **given)
 
 
