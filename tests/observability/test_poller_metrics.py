@@ -84,7 +84,7 @@ def test_a_group_is_a_session_until_it_is_idle_or_has_a_retry() -> None:
 class Queue:
     """A queue of which only the depth is of interest."""
 
-    queue = "deep"
+    queue, system, place = "deep", "local", None
 
     def __init__(self, *depths: Depth | Exception) -> None:
         self._depths = list(depths)
