@@ -10,6 +10,7 @@ from queue_runtime.cli import arguments, output
 from queue_runtime.cli.queues import refuse_missing, url_of
 from queue_runtime.cli.targets import find_handler
 from queue_runtime.config import load_settings
+from queue_runtime.config.services import BY_SCHEME
 from queue_runtime.transports import open_transport
 
 if TYPE_CHECKING:
@@ -109,7 +110,8 @@ class _Look:
             self.not_asked = "the queue was not asked, since both retentions are given"
             return
         url = url_of(None, self._settings)
-        if url.startswith(("sqs://", "https://")):
+        service = BY_SCHEME.get(url.partition("://")[0])
+        if service is not None and service.provider == "aws":
             yield from self._of_sqs(url)
         else:
             asyncio.run(_ask(url, self._settings))
