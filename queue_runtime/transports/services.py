@@ -77,8 +77,8 @@ def _foreign(url: str, scheme: str) -> Opener:
     found = entry_points(group=ENTRY_POINTS)
     matching = list(found.select(name=scheme))
     if not matching:
-        names = sorted({*BY_SCHEME, *found.names})
-        known = ", ".join(f"{name}://" for name in names)
+        ours = [service.schemes[0] for service in reversed(SERVICES)]
+        known = ", ".join(f"{name}://" for name in [*ours, *sorted(found.names)])
         raise QueueNotFoundError(
             f"{url!r} is no queue URL: it has to start with one of {known} (a package of its own "
             f"adds another by an entry point in the group {ENTRY_POINTS})"

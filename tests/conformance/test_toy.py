@@ -85,7 +85,7 @@ def test_a_poller_consumes_a_queue_of_an_installed_package(installed: str) -> No
 
 
 def test_an_unknown_scheme_names_those_that_are_installed(installed: str) -> None:
-    with pytest.raises(QueueNotFoundError, match=r"sqs://, toy://"):
+    with pytest.raises(QueueNotFoundError, match=r"local://, sqs://, servicebus://, toy://"):
         open_transport("tyo://orders", settings=load_settings(environ={}))
 
 
