@@ -25,7 +25,7 @@ def open_transport(url: str, *, settings: Settings | None = None, handler: str =
     """Open the queue that a URL names; its module, and no other, is imported for it.
 
     - `local://orders`: a file under `settings.local_directory`; `local://orders?memory` is in this
-      process. `local://orders/dead-letter` is what was put aside.
+      process. `local://orders/dead-letter` is its dead letters.
     - `sqs://orders`, `sqs://orders.fifo`: by name, in the region and account of the credentials.
       `sqs://123456789012/orders` is another account's; `sqs://arn:aws:sqs:…` says the region too.
       `https://sqs.eu-west-1.amazonaws.com/123456789012/orders`, or any queue URL after `sqs://`.

@@ -16,20 +16,24 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from queue_runtime.transports.base import OutgoingMessage
-    from queue_runtime.transports.service_bus.reconnecting_sender import Outlet
+    from queue_runtime.transports.service_bus.reconnecting_sender import ReconnectingSender
 
 Lot: TypeAlias = "list[tuple[int, Any]]"
 
 
 async def send_in_batches(
-    outlet: Outlet, messages: Sequence[OutgoingMessage], *, needs_group: bool, checked: bool = True
+    sender: ReconnectingSender,
+    messages: Sequence[OutgoingMessage],
+    *,
+    needs_group: bool,
+    checked: bool = True,
 ) -> list[SendResult]:
     """Send messages; those of a group in their order, in batches of their own.
 
     A batch of several sessions is refused by partitioned queues.
 
     Args:
-        outlet: the connection.
+        sender: the connection.
         messages: what to send.
         needs_group: whether the queue requires sessions.
         checked: refuse attributes that could not be read back; not for copies of what was received.
@@ -38,14 +42,14 @@ async def send_in_batches(
     lots: dict[str | None, Lot] = {}
     for position, message in enumerate(messages):
         try:
-            native = _native(message, outlet.entity, needs_group=needs_group, checked=checked)
+            native = _native(message, sender.entity, needs_group=needs_group, checked=checked)
         except TransportError as error:
             results[position] = SendResult(error=error)
         else:
             results[position] = SendResult(str(native.message_id))
             lots.setdefault(message.group_id, []).append((position, native))
     for lot in lots.values():
-        for position, why in (await _send_lot(outlet, lot)).items():
+        for position, why in (await _send_lot(sender, lot)).items():
             results[position] = SendResult(error=why)
     return results
 
@@ -72,14 +76,14 @@ def _check_attributes(message: OutgoingMessage, entity: str) -> None:
             )
 
 
-async def _send_lot(outlet: Outlet, lot: Lot) -> dict[int, TransportError]:
+async def _send_lot(sender: ReconnectingSender, lot: Lot) -> dict[int, TransportError]:
     try:
-        batches, failures = await outlet.attempt(partial(_pack, lot, outlet.entity))
+        batches, failures = await sender.call(partial(_pack, lot, sender.entity))
     except TransportError as error:
         return dict.fromkeys((position for position, _ in lot), error)
     for at, (batch, _) in enumerate(batches):
         try:
-            await outlet.attempt(partial(_send, batch))
+            await sender.call(partial(_send, batch))
         except TransportError as error:
             # What follows in the group must not overtake what was not sent.
             left = (position for _, positions in batches[at:] for position in positions)

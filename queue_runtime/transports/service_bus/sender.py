@@ -35,10 +35,10 @@ class ServiceBusSender:
     def __init__(self, entity: str, make_client: Clients, *, seconds: float = CALL_SECONDS) -> None:
         # asyncio is loaded with the first sender, not with a Functions app that delays nothing.
         from queue_runtime.transports.service_bus.loop_thread import LoopThread
-        from queue_runtime.transports.service_bus.reconnecting_sender import Outlet
+        from queue_runtime.transports.service_bus.reconnecting_sender import ReconnectingSender
 
         self.entity = entity
-        self._outlet = Outlet(entity, make_client, seconds=seconds)
+        self._sender = ReconnectingSender(entity, make_client, seconds=seconds)
         self._thread = LoopThread("service-bus")
 
     def send_now(self, messages: Sequence[OutgoingMessage]) -> list[SendResult]:
@@ -51,7 +51,7 @@ class ServiceBusSender:
 
     def close(self) -> None:
         """Release connection and thread; a later send makes them again."""
-        self._thread.close(self._outlet.close)
+        self._thread.close(self._sender.close)
 
     async def _send(self, messages: Sequence[OutgoingMessage]) -> list[SendResult]:
         return [await self._attempt(message) for message in messages]
@@ -59,7 +59,7 @@ class ServiceBusSender:
     async def _attempt(self, message: OutgoingMessage) -> SendResult:
         try:
             native = service_bus_message(message)
-            await self._outlet.attempt(lambda sender: sender.send_messages(native))
+            await self._sender.call(lambda sender: sender.send_messages(native))
         except TransportError as error:
             return SendResult(error=error)
         except Exception as error:  # what the SDK makes no message of

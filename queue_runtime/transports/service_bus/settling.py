@@ -9,6 +9,7 @@ from queue_runtime.settlement.failures import SettleFailure
 from queue_runtime.settlement.plan import Action
 from queue_runtime.transports.base import refused
 from queue_runtime.transports.service_bus.errors import is_of_lock, lock_lost, translated
+from queue_runtime.transports.service_bus.sdk_internals import settle_by_token
 from queue_runtime.transports.service_bus.wire import LONGEST_TEXT, RECEIVED, delayed_copy
 
 if TYPE_CHECKING:
@@ -56,11 +57,10 @@ class Settling:
     async def _one(self, receiver: Any, step: Step) -> TransportError | None:
         message = step.message
         receipt = message.receipt
+        if receipt.receiver is not receiver and not receipt.lost:
+            receipt.lost = not settle_by_token(receipt.raw, self._queue)
         if receipt.lost:
             return lock_lost(message.id, self._queue)
-        if receipt.receiver is not receiver:
-            # Its link is gone: the SDK settles by request, by the lock token, what was deferred.
-            receipt.raw._is_deferred_message = True
         try:
             async with asyncio.timeout(SETTLE_SECONDS):
                 await self._carry_out(receiver, step)

@@ -20,7 +20,7 @@ from queue_runtime.transports.service_bus.depth import (
 from queue_runtime.transports.service_bus.loop_thread import LoopThread
 from queue_runtime.transports.service_bus.queue_receiver import QueueLink
 from queue_runtime.transports.service_bus.receiver import OPEN_SECONDS, SOCKET_SECONDS, LockClock
-from queue_runtime.transports.service_bus.reconnecting_sender import Outlet
+from queue_runtime.transports.service_bus.reconnecting_sender import ReconnectingSender
 from queue_runtime.transports.service_bus.send_batches import send_in_batches
 from queue_runtime.transports.service_bus.sessions import ACCEPT_SECONDS, Sessions
 from queue_runtime.transports.service_bus.settling import Settling
@@ -111,7 +111,7 @@ class ServiceBusTransport:
         self._client: Any = None
         self._sources: list[_Source] = []
         self._counters = Counters(address, connection)
-        self._outlet = Outlet(
+        self._sender = ReconnectingSender(
             address.entity,
             lambda: service_bus_client(connection, seconds=SEND_SECONDS),
             seconds=SEND_SECONDS,
@@ -155,7 +155,7 @@ class ServiceBusTransport:
                 f"{self.queue} takes no messages: they are dead-lettered into it"
             )
             return [SendResult(error=error)] * len(messages)
-        sending = send_in_batches(self._outlet, messages, needs_group=self.ordered)
+        sending = send_in_batches(self._sender, messages, needs_group=self.ordered)
         return await self._thread.run(sending)
 
     async def depth(self) -> Depth:
@@ -211,10 +211,10 @@ class ServiceBusTransport:
         return await depth_of_sessions(self._counters, self._list_sessions, self.queue)
 
     async def _send_copies(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendResult]:
-        return await send_in_batches(self._outlet, messages, needs_group=False, checked=False)
+        return await send_in_batches(self._sender, messages, needs_group=False, checked=False)
 
     async def _close(self) -> None:
-        await gather(*(source.close() for source in self._sources), self._outlet.close())
+        await gather(*(source.close() for source in self._sources), self._sender.close())
         self._counters.close()
         if self._client is not None:
             await self._client.close()

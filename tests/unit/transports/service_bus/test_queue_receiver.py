@@ -25,13 +25,8 @@ from queue_runtime.transports.base import OutgoingMessage, refused
 from queue_runtime.transports.service_bus import settling as service_bus_settling
 from queue_runtime.transports.service_bus.address import read_address
 from queue_runtime.transports.service_bus.errors import translated
-from queue_runtime.transports.service_bus.receiver import close_receiver, open_receiver
+from queue_runtime.transports.service_bus.receiver import open_receiver
 from queue_runtime.transports.service_bus.transport import ServiceBusTransport
-from queue_runtime.transports.service_bus.turns import (
-    keep_arrivals,
-    make_interruptible,
-    revoke_credit,
-)
 from tests.brokers.service_bus import Clock, Ignore, Kind, LoseReply, Point, ServiceBusBroker
 from tests.brokers_tests.service_bus.bench import collect_leaks
 
@@ -378,17 +373,6 @@ def test_peer_that_accepts_and_stays_silent(broker: ServiceBusBroker) -> None:
         async with service_bus_client(connection, seconds=60) as client:
             with pytest.raises(TransportError, match="orders"):
                 await open_receiver(client.get_queue_receiver("orders"), "orders", 0.3)
-
-    asyncio.run(work())
-
-
-def test_sdk_whose_inside_has_changed() -> None:
-    async def work() -> None:
-        other = object()
-        assert make_interruptible(other, lambda: True) <= 0.5
-        keep_arrivals(other, keep=True)
-        await revoke_credit(other)
-        await close_receiver(other)
 
     asyncio.run(work())
 
