@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queue_runtime.hosts.poller import Poller, Until
-from queue_runtime.hosts.poller.health import HealthServer
+from queue_runtime.hosts.poller.health import Health, HealthServer
 from queue_runtime.transports import open_transport
 
 if TYPE_CHECKING:
@@ -64,9 +64,9 @@ async def consume(
                 observe=partial(observe, job),
             )
             running.append((job, poller))
-        if port := health_port(jobs):
-            stack.callback(HealthServer(port, [poller for _, poller in running]).close)
         pollers = [poller for _, poller in running]
+        if port := health_port(jobs):
+            stack.callback(HealthServer(port, Health(pollers), host=health_address(jobs)).close)
         ending.tell(
             asyncio.get_running_loop(),
             partial(_stop_and_say, pollers, stopping),
@@ -86,6 +86,11 @@ async def consume(
 def health_port(jobs: Sequence[Job]) -> int:
     """Give the port on which all of them are told of, or 0."""
     return next((job.settings.health_port for job in jobs if job.settings.health_port), 0)
+
+
+def health_address(jobs: Sequence[Job]) -> str | None:
+    """Give the address to listen on, or None for all."""
+    return next((job.settings.health_address for job in jobs if job.settings.health_address), None)
 
 
 async def _all_to_their_end(

@@ -55,7 +55,12 @@ class Poller:
         self._breaker.queue = transport.queue
         self._stopping = False
         self._run: PollerRun | None = None
-        self.liveness = Liveness(self._breaker)
+        self.liveness = Liveness(
+            self._breaker,
+            transport.queue,
+            self.settings.concurrency,
+            self.settings.handler_seconds,
+        )
 
     @property
     def queue(self) -> str:

@@ -151,7 +151,7 @@ class PollerRun:
     def _start(self) -> None:
         self.lock_renewal.start()
         self._observation.start()
-        self._liveness.start(asyncio.get_running_loop(), self.receiver)
+        self._liveness.start(asyncio.get_running_loop(), self.receiver, self.in_flight)
         self.receiver.top_up()
 
     async def _reached(self) -> bool:
