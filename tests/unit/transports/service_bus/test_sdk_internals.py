@@ -109,7 +109,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 
 async def send(transport: ServiceBusTransport, *bodies: str, group: str | None = None) -> None:
-    sent = [OutgoingMessage(each, group_id=group, deduplication_id=each) for each in bodies]
+    sent = [OutgoingMessage(body=each, group_id=group, deduplication_id=each) for each in bodies]
     assert not await transport.send(sent)
 
 
