@@ -79,7 +79,8 @@ def folder(tmp_path: Path) -> Path:
     program = tmp_path / "bin" / "queue-runtime"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m queue_runtime.cli "$@"\n')
     program.chmod(0o755)
-    _run(tmp_path, 'queue-runtime send --queue local://orders \'{"id": "order-0", "amount": 1}\'')
+    for queue, body in (("orders", '{"id": "o-0", "amount": 1}'), ("greetings", '{"name": "Bo"}')):
+        _run(tmp_path, f"queue-runtime send --queue local://{queue} '{body}'")
     return tmp_path
 
 
