@@ -1,18 +1,9 @@
 """What becomes of a message, decided by the handler."""
 
-from queue_runtime import (
-    Backoff,
-    DeadLetter,
-    Discard,
-    Disposition,
-    Message,
-    Retry,
-    queue_handler,
-)
-from queue_runtime.testing import deliver
-
-
 # --8<-- [start:signals]
+from queue_runtime import DeadLetter, Discard, Message, Retry, queue_handler
+
+
 @queue_handler(queue="payments")
 def pay(message: Message[dict]) -> None:
     payment = message.body
@@ -27,11 +18,14 @@ def pay(message: Message[dict]) -> None:
 # --8<-- [end:signals]
 
 
+# --8<-- [start:policy]
+from queue_runtime import Backoff, queue_handler
+
+
 class CardDeclinedError(Exception):
     """The bank said no."""
 
 
-# --8<-- [start:policy]
 @queue_handler(
     queue="payments",
     max_deliveries=6,
@@ -49,6 +43,10 @@ def charge(payment: dict) -> None:
 
 
 # --8<-- [end:policy]
+
+
+from queue_runtime import Disposition
+from queue_runtime.testing import deliver
 
 
 def test_the_signals() -> None:

@@ -222,7 +222,7 @@ class Events(LogLines):
         metrics.MESSAGES_ABANDONED.add(1, queue)
         when = f" in {outcome.delay:.1f} s" if outcome.delay else ""
         if outcome.unrun:
-            text = "given back unrun%s: %s"
+            text = "returned unrun%s: %s"
             self._write(INFO, message, "abandon", text, (when, outcome.reason))
             return
         metrics.RETRY_ATTEMPTS.add(1, queue)

@@ -33,6 +33,9 @@ def without_store(order: dict) -> None: ...
 
 @queue_handler
 def plain(order: dict) -> None: ...
+
+@queue_handler(max_deliveries=6)
+def patient(order: dict) -> None: ...
 """
 
 
@@ -174,9 +177,10 @@ def test_a_redrive_policy_that_moves_messages_too_early_is_found_for_every_handl
     sqs: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_queue(sqs, 2 * DAY, dead_letter=14 * DAY)
-    assert main(["check", "checked:plain", "--queue", "sqs://orders"]) == 1
+    assert main(["check", "checked:patient", "--queue", "sqs://orders"]) == 1
     found = json.loads(capsys.readouterr().out.splitlines()[0])
     assert (found["rule"], found["level"]) == ("redrive-count", "warning")
+    assert "for max_deliveries = 6 (decorator argument max_deliveries)" in found["text"]
 
 
 def test_a_queue_without_an_sdk_is_a_mistake(
