@@ -20,8 +20,10 @@ register(app, take_order, connection="SERVICEBUS")
 
 def test_the_app_has_the_function_on_its_queue() -> None:
     (function,) = app.get_functions()
-    trigger = function.get_trigger().get_dict_repr()
-    assert (trigger["queueName"], trigger["connection"]) == ("orders", "SERVICEBUS")
+    trigger = function.get_trigger()
+    assert trigger is not None
+    shown = trigger.get_dict_repr()
+    assert (shown["queueName"], shown["connection"]) == ("orders", "SERVICEBUS")
 
 
 def test_the_function_books_orders() -> None:
