@@ -85,6 +85,13 @@ class NeedsSettings(Protocol):
     def needs_store(self) -> bool:
         """Whether it does not work before the settings name a store."""
 
+    def check(self, handler: str, body_type: Any) -> None:
+        """Refuse what cannot be read from any body of the handler's.
+
+        Raises:
+            HandlerDefinitionError: with what the body has instead.
+        """
+
     def bind(
         self, definition: HandlerDefinition, settings: Settings, *, fixed_locks: bool
     ) -> HandlerDefinition:
@@ -159,6 +166,8 @@ class HandlerDefinition:
         self.batch_order = _one_of(batch_order, ("accept_repeats",), self.name, "batch_order")
         self.delivery_middleware = _callables(delivery_middleware, self.name, "delivery_middleware")
         self.call_middleware = _callables(call_middleware, self.name, "call_middleware")
+        if idempotency is not None:
+            idempotency.check(self.name, body_type)
         self.idempotency = idempotency
         self.decodes_first = False
 

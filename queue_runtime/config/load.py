@@ -46,6 +46,7 @@ class Settings:
     breaker_failures: int
     breaker_seconds: float
     breaker_successes: int
+    idempotency: bool
     idempotency_store: str | None
     idempotency_retention_seconds: float
     local_directory: str

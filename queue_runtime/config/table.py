@@ -377,6 +377,14 @@ SETTINGS: Final = {
             unusable=_NO_BREAKER,
         ),
         Setting(
+            "idempotency",
+            "QUEUE_IDEMPOTENCY",
+            True,
+            "Whether idempotent handlers tell repeated messages; off is for tests, then without a "
+            "store.",
+            kind=bool,
+        ),
+        Setting(
             "idempotency_store",
             "QUEUE_IDEMPOTENCY_STORE",
             None,

@@ -35,6 +35,7 @@ SAID = [
     ("breaker_failures", "QUEUE_BREAKER_FAILURES", "5", 5, 0),
     ("breaker_seconds", "QUEUE_BREAKER_SECONDS", "1.5", 1.5, 30.0),
     ("breaker_successes", "QUEUE_BREAKER_SUCCESSES", "1", 1, 3),
+    ("idempotency", "QUEUE_IDEMPOTENCY", "off", False, True),
     ("idempotency_store", "QUEUE_IDEMPOTENCY_STORE", "memory://", "memory://", None),
     (
         "idempotency_retention_seconds",
