@@ -23,7 +23,7 @@ from queue_runtime.observability.events import events
 from queue_runtime.outcome import ACK, Disposition, Outcome
 from queue_runtime.testing.conformance.rig import acknowledged, steps
 from queue_runtime.transports import service_bus
-from queue_runtime.transports.base import OutgoingMessage
+from queue_runtime.transports.base import OutgoingMessage, refused
 from queue_runtime.transports.service_bus import sdk_internals
 from queue_runtime.transports.service_bus.address import read_address
 from queue_runtime.transports.service_bus.sdk_internals import MESSAGE_NAME, NAMES, PrivateName
@@ -110,7 +110,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 async def send(transport: ServiceBusTransport, *bodies: str, group: str | None = None) -> None:
     sent = [OutgoingMessage(body=each, group_id=group, deduplication_id=each) for each in bodies]
-    assert not await transport.send(sent)
+    assert not refused(await transport.send(sent))
 
 
 async def take(transport: ServiceBusTransport, count: int) -> dict[str, Any]:
