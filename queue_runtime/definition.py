@@ -154,7 +154,7 @@ class HandlerDefinition:
         self.name = name_of(function)
         parameter, annotation = only_parameter(function, self.name)
         self.shape, body_type = _shape_of(annotation, self.name, parameter)
-        self.decode: Decoder | None = _decoder_of(body_type, self.name, parameter)
+        self.decode: Decoder = _decoder_of(body_type, self.name, parameter)
         self.is_async = is_async(function, self.name)
         self.settings = _checked_settings(settings or {}, self.name)
         if backoff is not None and not isinstance(backoff, Backoff):
@@ -222,7 +222,7 @@ def _shape_of(annotation: Any, name: str, parameter: str) -> tuple[Shape, Any]:
     return Shape.BODY, annotation
 
 
-def _decoder_of(body_type: Any, name: str, parameter: str) -> Decoder | None:
+def _decoder_of(body_type: Any, name: str, parameter: str) -> Decoder:
     if body_type is Any or body_type is object or body_type is type(None):
         raise HandlerDefinitionError(
             f"{name}: {parameter} could be anything: write what the body is, such as dict, bytes, "

@@ -41,7 +41,14 @@ class Wire(Protocol):
         """Give the queue service's own id of this copy."""
 
     def payload(self, raw: Any, /) -> str | bytes:
-        """Give the body in the form in which the service sent it."""
+        """Give the body in the form in which the service sent it.
+
+        It is read before the handler's call, so this is where a message says that it cannot be
+        read: its body or anything else of it.
+
+        Raises:
+            BodyDecodeError: it is poison, and this message alone.
+        """
 
     def attributes(self, raw: Any, /) -> Mapping[str, Any]:
         """Give the producer's attributes, without those that this library adds to copies."""

@@ -65,7 +65,8 @@ class Pipeline:
             getattr(middleware, "blocking", False) for middleware in chain
         )
         self._unwrap = _opener(definition.envelope)
-        self._early = self._unwrap is not None or definition.decodes_first
+        # Whether messages can be decided before it is their turn.
+        self._early = self._unwrap is not None or bool(definition.delivery_middleware)
         run, run_batch = self._build_run(), self._run_batch
         self.run: Run = run if around is None else around.one(run)
         self.run_batch: RunBatch = run_batch if around is None else around.batch(run_batch)
@@ -93,9 +94,9 @@ class Pipeline:
     ) -> Coroutine[Any, Any, Sequence[Outcome]]:
         """Answer for all messages of one delivery, through `dispatch`, which runs them."""
         self.open(messages)
-        if self.definition.decodes_first:
-            self._decode_first(messages)
         middleware = self.definition.delivery_middleware
+        if middleware:
+            self._read_first(messages)
         return _through(middleware, messages, dispatch) if middleware else dispatch(messages)
 
     async def _run_batch(self, messages: Messages) -> list[Outcome]:
@@ -116,36 +117,39 @@ class Pipeline:
                     outcomes[position] = next(answers)
         return [outcomes[position] for position in range(len(messages))]
 
-    def _decode_first(self, messages: Messages) -> None:
-        decode = self.definition.decode
+    def _read_first(self, messages: Messages) -> None:
+        """Decide what cannot be read: by no id of such a message can anything be claimed."""
+        decode = self.definition.decode if self.definition.decodes_first else None
         for message in messages:
-            if message.decided is not None or decode is None:
+            if message.decided is not None:
                 continue
             try:
-                message.body = decode(message.payload)
+                payload = message.payload
+                if decode is not None:
+                    message.body = decode(payload)
             except Exception as error:  # whatever a producer wrote, only its own message may fail
                 message.decided = self.policy.outcome(error, message)
 
     def _decode(self, message: Message[Any]) -> Outcome | None:
         if self._early and message.decided is not None:
             return message.decided
-        decode = self.definition.decode
         try:
-            if decode is not None and not self.definition.decodes_first:
-                message.body = decode(message.payload)
+            if not self.definition.decodes_first:
+                message.body = self.definition.decode(message.payload)
         except Exception as error:  # poison, or a validator of the user's that needs a service
             return self.policy.outcome(error, message)
         return None
 
     def _build_run(self) -> Run:
-        middleware = self.definition.call_middleware
-        if not middleware and not self._early:
-            return self._call_one(self.definition.decode)
-        call = self._call_one(None)
-        if not middleware and self.definition.decodes_first:
+        middleware, definition = self.definition.call_middleware, self.definition
+        if not middleware:
+            call = self._call_one(None if definition.decodes_first else definition.decode)
+            if not self._early:
+                return call
             return lambda message: (
                 call(message) if message.decided is None else _known(message.decided)
             )
+        call = self._call_one(None)
 
         async def process(messages: Messages) -> Sequence[Outcome]:
             return (await call(messages[0]),)
@@ -198,10 +202,14 @@ class Pipeline:
             if not _cancelled_itself(error):
                 raise
             raised = error
-        failures = (batch.failures.get(position, raised) for position in range(len(messages)))
+        outcome, marked = self.policy.outcome, batch.failures
         return [
-            ACK if failure is None else self.policy.outcome(failure, message)
-            for message, failure in zip(messages, failures, strict=True)
+            outcome(marked[position], message)
+            if position in marked
+            else ACK
+            if raised is None
+            else outcome(raised, message, shared=True)
+            for position, message in enumerate(messages)
         ]
 
 

@@ -48,13 +48,6 @@ def test_the_annotation_decides_the_shape(
     definition = HandlerDefinition(function)
     assert (definition.shape, definition.is_async) == (shape, is_async)
     assert repr(definition) == f"<HandlerDefinition {__name__}.{shown}>"
-    assert definition.decode is not None
-
-
-def test_bytes_need_no_decoder() -> None:
-    def handler(message: Message[bytes]) -> None: ...
-
-    assert HandlerDefinition(handler).decode is None
 
 
 def _no_argument() -> None: ...

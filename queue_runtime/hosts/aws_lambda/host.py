@@ -96,8 +96,9 @@ class LambdaHost:
         queue = self._queue(records[0]["eventSourceARN"])
         name = queue.name
         messages: list[Message[Any]] = [Message(r, LAMBDA_RECORD, name) for r in records]
-        if self.definition.decode is not None:  # a slot that is full spares the lazy way to it
-            for message, record in zip(messages, records, strict=True):
+        is_plain = LAMBDA_RECORD.is_plain
+        for message, record in zip(messages, records, strict=True):
+            if is_plain(record):  # a slot that is full spares the lazy way to it
                 message.payload = record["body"]
         deadline = self._deadline(context)
         if self.definition.delivery_middleware:  # for claims, which end with the invocation

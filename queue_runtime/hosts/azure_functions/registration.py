@@ -115,7 +115,7 @@ def _put_on(
 ) -> None:
     source, batch = host.source, host.definition.shape is Shape.BATCH
     argument = "messages" if batch else "message"
-    annotation = _batch_type(source.name) if batch else _functions().ServiceBusMessage
+    annotation = _message_type(source.name, batch=batch)
     put_trigger = (
         app.service_bus_queue_trigger if len(entity) == 1 else app.service_bus_topic_trigger
     )
@@ -210,22 +210,29 @@ def _warn_of_delays(host: FunctionsHost) -> None:
         )
 
 
-def _batch_type(label: str) -> Any:
+def _message_type(label: str, *, batch: bool) -> Any:
+    """Give the annotation that makes the host hand messages over whole, where it can be had."""
     functions = _functions()
     try:
-        from queue_runtime.hosts.azure_functions import batch_binding
+        from queue_runtime.hosts.azure_functions import whole_binding
     except ImportError:
         reason = "azurefunctions-extensions-base is not installed"
     else:
-        # typing's own List: the worker's indexing fails on list[...], and with it the whole app.
-        if not batch_binding.taken():
-            return typing.List[batch_binding.ServiceBusDelivery]  # noqa: UP006
+        if not whole_binding.taken():
+            return _listed(whole_binding.ServiceBusDelivery, batch=batch)
         reason = "another package has bound its own type to Service Bus triggers"
-    events.say_once(
-        label, "batch_type", f"batches come as arrays, where metadata can be missing: {reason}"
+    lacks = (
+        "batches come as arrays, where metadata can be missing"
+        if batch
+        else "messages whose body is an AMQP value, as JMS sends text, cannot be received"
     )
-    one = functions.ServiceBusMessage
-    return typing.List[one]  # type: ignore[valid-type]  # noqa: UP006
+    events.say_once(label, "message_type", f"{lacks}: {reason}")
+    return _listed(functions.ServiceBusMessage, batch=batch)
+
+
+def _listed(one: Any, *, batch: bool) -> Any:
+    # typing's own List: the worker's indexing fails on list[...], and with it the whole app.
+    return typing.List[one] if batch else one  # noqa: UP006
 
 
 def _functions() -> Any:
@@ -237,7 +244,7 @@ def _functions() -> Any:
 
 
 def _entry(host: FunctionsHost, name: str, argument: str, annotation: Any) -> Callable[..., Any]:
-    """Make what the worker looks at: a plain function, its parameter called like the batch_binding.
+    """Make what the worker looks at: a plain function, its parameter called like the binding.
 
     It is not wrapped around the handler, whose own signature the worker would follow.
     """

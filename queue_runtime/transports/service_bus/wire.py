@@ -138,7 +138,8 @@ class ReceivedWire:
     """Reads `azure.servicebus.ServiceBusReceivedMessage`, received or made by `from_bytes`.
 
     Property names come as bytes from the SDK, and so do values, be they text or binary: what is
-    UTF-8 is given as text. A property that cannot be read is not there.
+    UTF-8 is given as text. A message of which the SDK cannot read what it is told by has no body
+    either: it is poison.
     """
 
     __slots__ = ()
@@ -160,18 +161,20 @@ class ReceivedWire:
     def payload(self, raw: Any) -> str | bytes:
         """Give the body: data sections joined, or a value section that holds text or bytes.
 
+        Null is an empty body, as of a JMS message without one; the SDK shows a missing body so too.
+
         Raises:
-            BodyDecodeError: it is of another AMQP type.
+            BodyDecodeError: it is of another AMQP type, or something else cannot be read.
         """
         sdk = self._sdk(raw)
-        body = sdk.body
-        if isinstance(body, bytes | str):
-            return body
-        try:
+        for name in _TOLD_BY:
+            _check(sdk, name)
+        kind, body = sdk.body_type.value, sdk.body
+        if kind == "data":  # a map has its keys to join, and they are not the body
             return b"".join(body)
-        except TypeError:
-            kind = sdk.body_type.value
-            raise BodyDecodeError(f"the body is an AMQP {kind} that is no text") from None
+        if kind == "value" and isinstance(body, bytes | str | None):
+            return b"" if body is None else body
+        raise BodyDecodeError(f"the body is an AMQP {kind} that is no text")
 
     def attributes(self, raw: Any) -> Mapping[str, Any]:
         """Give the producer's properties."""
@@ -215,6 +218,9 @@ class ReceivedWire:
         text = _properties(self._sdk(raw)).get(ATTRIBUTE)
         return read_carried(text) if text else NOTHING_CARRIED
 
+
+# What a message is told by: to get one of these wrong is to take it for another message.
+_TOLD_BY: Final = ("message_id", "session_id", "delivery_count", "application_properties")
 
 SINGLE: Final = FunctionWire()
 RECEIVED: Final = ReceivedWire()
@@ -267,6 +273,14 @@ def _read(raw: Any, name: str) -> Any:
         return getattr(raw, name)
     except Exception:  # a sender's strange property must not keep its message from an outcome
         return None
+
+
+def _check(raw: Any, name: str) -> None:
+    """Refuse what `_read` would take for absent: an id, a count or a session is never made up."""
+    try:
+        getattr(raw, name)
+    except Exception:
+        raise BodyDecodeError(f"its {name} cannot be read") from None
 
 
 def _decoded(value: Any) -> Any:

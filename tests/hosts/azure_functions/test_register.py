@@ -22,7 +22,7 @@ from queue_runtime import (
     queue_handler,
     register,
 )
-from queue_runtime.hosts.azure_functions import batch_binding
+from queue_runtime.hosts.azure_functions import whole_binding
 from tests.hosts.azure_functions.conftest import Hosts
 from tests.hosts.azure_functions.encoding import Sent
 from tests.hosts.azure_functions.settlement_service import SettlementService
@@ -283,10 +283,10 @@ def test_without_azure_functions_it_says_what_to_install(
 @pytest.fixture(params=["not installed", "taken by another package"])
 def no_binding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "not installed":
-        monkeypatch.setitem(sys.modules, "queue_runtime.hosts.azure_functions.batch_binding", None)
-        monkeypatch.delattr("queue_runtime.hosts.azure_functions.batch_binding", raising=False)
+        monkeypatch.setitem(sys.modules, "queue_runtime.hosts.azure_functions.whole_binding", None)
+        monkeypatch.delattr("queue_runtime.hosts.azure_functions.whole_binding", raising=False)
     else:
-        monkeypatch.setattr(batch_binding, "_converter", None)
+        monkeypatch.setattr(whole_binding, "_converter", None)
 
 
 @pytest.mark.usefixtures("no_binding")
@@ -348,10 +348,10 @@ class Item:
 
 
 def test_our_type_reads_one_message() -> None:
-    found = batch_binding.decode(
+    found = whole_binding.decode(
         Datum("model_binding_data", Item("AzureServiceBusReceivedMessage"))
     )
-    assert isinstance(found, batch_binding.ServiceBusDelivery)
+    assert isinstance(found, whole_binding.ServiceBusDelivery)
 
 
 @pytest.mark.parametrize(
@@ -364,27 +364,27 @@ def test_our_type_reads_one_message() -> None:
 )
 def test_our_type_refuses_what_it_did_not_ask_for(datum: Any, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        batch_binding.decode(datum)
+        whole_binding.decode(datum)
 
 
 @pytest.fixture
 def another_converter() -> Iterator[None]:
     registry = get_binding_registry()._bindings
     yield
-    assert registry["serviceBusTrigger"] is batch_binding._converter
+    assert registry["serviceBusTrigger"] is whole_binding._converter
 
 
 @pytest.mark.usefixtures("another_converter")
 def test_a_converter_that_is_there_already_is_left_alone() -> None:
-    assert batch_binding._make_converter() is None
-    assert batch_binding.taken() is False
+    assert whole_binding._make_converter() is None
+    assert whole_binding.taken() is False
 
 
 def test_the_annotation_is_one_that_the_worker_can_index(app: func.FunctionApp) -> None:
     register(app, load, connection="SB")
     (function,) = app.get_functions()
     hints = typing.get_type_hints(function.get_user_function())
-    assert hints == {"messages": typing.List[batch_binding.ServiceBusDelivery]}  # noqa: UP006
+    assert hints == {"messages": typing.List[whole_binding.ServiceBusDelivery]}  # noqa: UP006
 
 
 def test_the_package_has_no_other_lazy_names() -> None:
@@ -473,3 +473,34 @@ def test_a_connection_string_beside_the_trigger_is_said_to_have_no_effect(
     monkeypatch.setenv("AZURE_SERVICE_BUS_CONNECTION_STRING", "Endpoint=sb://x/;SharedAccessKey=k")
     register(app, take, connection=name)
     assert ("connection_string = ***" in caplog.text) is (name == "SERVICEBUS")
+
+
+@pytest.mark.parametrize("body", ["text of a JMS message", b"\xff"], ids=["text", "bytes"])
+@pytest.mark.parametrize("batch", [False, True], ids=["one", "batch"])
+def test_a_value_body_is_read_from_single_messages_as_from_batches(
+    app: func.FunctionApp, host: Hosts, service: SettlementService, body: Any, batch: bool
+) -> None:
+    seen: list[bytes] = []
+
+    @queue_handler(queue="orders")
+    def one(message: Message[bytes]) -> None:
+        seen.append(message.body)
+
+    @queue_handler(queue="orders")
+    def many(messages: Batch[bytes]) -> None:
+        seen.extend(message.body for message in messages)
+
+    register(app, many if batch else one, connection="SB", name="take")
+    running = host(app)
+    assert running.functions["take"]["properties"]["SupportsDeferredBinding"]
+    assert running.invoke("take", Sent(value_body=body)).fates == ["completed"]
+    assert seen == [body.encode() if isinstance(body, str) else body]
+
+
+@pytest.mark.usefixtures("no_binding")
+def test_single_messages_come_by_the_workers_own_type_where_ours_cannot_be_had(
+    app: func.FunctionApp, host: Hosts, caplog: pytest.LogCaptureFixture
+) -> None:
+    register(app, take, connection="SB")
+    assert "whose body is an AMQP value" in caplog.text
+    assert host(app).invoke("take", Sent(b"{}")).fates == ["completed"]
