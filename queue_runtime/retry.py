@@ -75,9 +75,9 @@ Reaction: TypeAlias = "Signal | type[Signal] | Backoff"
 
 
 class RetryPolicy:
-    """What becomes of a message whose handler raised.
+    """Decides the outcome of a message whose handler raised.
 
-    - A signal does what it says. A body that cannot be decoded is poison: dead-lettered at once.
+    - A signal decides. A body that cannot be decoded is poison: dead-lettered at once.
     - `reactions` maps exception classes to a signal or to a backoff of their own; the class nearest
       in the exception's own order of inheritance counts.
     - Of an exception group the exception inside it decides that is safest to follow: one that asks
@@ -100,7 +100,7 @@ class RetryPolicy:
         self.reactions = _checked(reactions or {})
 
     def outcome(self, error: BaseException, message: Message[object]) -> Outcome:
-        """Decide one message's fate from what its handler raised; never loses it."""
+        """Decide the outcome from the exception that the handler raised; never loses a message."""
         if isinstance(error, BaseExceptionGroup) and not self._names_group(error):
             error = self._decisive(error)
         if isinstance(error, BodyDecodeError):
