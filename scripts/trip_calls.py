@@ -182,7 +182,7 @@ async def _poll() -> list[Call]:
         transport = open_transport("local://orders?memory=true", settings=settings)
         try:
             for body in ("another", MARKER):
-                await transport.send([OutgoingMessage(body)])
+                await transport.send([OutgoingMessage(body=body)])
                 sent = len(recorder.trip())
                 await Poller(handle_on_the_loop, transport, settings=settings).run(Until.EMPTY)
         finally:
