@@ -1,4 +1,4 @@
-"""How a body becomes what the handler's annotation says, and what is said when it cannot."""
+"""Decodes bodies into the annotated type, and describes the mistakes of those that do not fit."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ BatchOrder = Literal["accept_repeats"]
 
 
 class Shape(Enum):
-    """What a handler takes: the bare body, a message with its metadata, or many messages."""
+    """Names the argument of a handler: a body, a message with its metadata, or many messages."""
 
     BODY = "T"
     MESSAGE = "Message[T]"
@@ -33,11 +33,11 @@ class Shape(Enum):
 
 
 class Handles(Protocol):
-    """Whatever has a definition: the decorated function, or a test's own."""
+    """Has a definition: the decorated function, or a test's own."""
 
     @property
     def definition(self) -> HandlerDefinition:
-        """What the function takes and what its author said."""
+        """Give the function's signature and its author's options."""
 
 
 def definition_of(handler: Any) -> HandlerDefinition:
@@ -79,11 +79,11 @@ def settings_of(handler: Any, settings: Settings | None = None) -> Settings:
 
 
 class NeedsSettings(Protocol):
-    """What the author asked for and only the operator's settings can complete."""
+    """Completes an option of the author by the operator's settings."""
 
     @property
     def needs_store(self) -> bool:
-        """Whether it does not work before the settings name a store."""
+        """Tell whether the settings have to name a store."""
 
     def check(self, handler: str, body_type: Any) -> None:
         """Refuse what cannot be read from any body of the handler's.
@@ -95,7 +95,7 @@ class NeedsSettings(Protocol):
     def bind(
         self, definition: HandlerDefinition, settings: Settings, *, fixed_locks: bool
     ) -> HandlerDefinition:
-        """Give a definition with the middleware that it takes."""
+        """Give a copy of the definition that has the middleware for this option."""
 
 
 class HandlerDefinition:
@@ -104,14 +104,14 @@ class HandlerDefinition:
     Args:
         function: the user's function of one argument; a bound method, a partial or an object with
             a method `__call__` too.
-        settings: what the author said of settings that an operator can override.
-        backoff: how long to wait before a retry; None takes the operator's numbers.
-        on_error: exception classes that mean something else than a retry.
+        settings: the author's values of settings that an operator can override.
+        backoff: delays before retries; None takes the operator's numbers.
+        on_error: exception classes, each with the signal or the backoff that it stands for.
         envelope: the service that wrapped the producer's message; of several, the outermost first.
         batch_order: a batch handler's permission to run on an ordered queue.
-        delivery_middleware: what happens once for all messages that a host hands over.
-        call_middleware: what happens once for each call of the function.
-        idempotency: how repeated messages are told, once the settings are known.
+        delivery_middleware: middleware that runs once for all messages that arrived together.
+        call_middleware: middleware that runs once for each call of the function.
+        idempotency: the options by which repeated messages are recognised.
 
     `decodes_first` tells that bodies are decoded before the delivery middleware, which then may
     decide messages by themselves.
@@ -178,7 +178,7 @@ class HandlerDefinition:
     def bound(self, settings: Settings, *, fixed_locks: bool = False) -> HandlerDefinition:
         """Give what a host runs by: this, completed by the operator's settings.
 
-        `fixed_locks` says that no message is held for longer than it says on arrival.
+        `fixed_locks`: locks cannot be extended on this host, as on Lambda.
 
         Raises:
             SettingsError: they leave out what this handler needs.

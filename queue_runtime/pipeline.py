@@ -1,4 +1,4 @@
-"""What happens around a handler: the two middleware seams, body decoding, and the call itself."""
+"""Decodes bodies, runs the middleware and calls the handler."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ async def _known(outcome: Outcome) -> Outcome:
 
 
 async def _finished(result: Any, is_async: bool) -> None:
-    """Await what an async handler gave; refuse an awaitable that nobody was going to run."""
+    """Await an async handler's result; refuse an awaitable of a sync one, which would never run."""
     if is_async and hasattr(result, "__await__"):
         await result
     elif hasattr(result, "__await__"):

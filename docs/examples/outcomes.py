@@ -10,7 +10,7 @@ def pay(message: Message[dict]) -> None:
     if payment["state"] == "cancelled":
         raise Discard("cancelled")  # acknowledged, the reason is logged
     if payment["amount"] <= 0:
-        raise DeadLetter("nothing to pay")  # put aside now, with the reason
+        raise DeadLetter("nothing to pay")  # dead-lettered now, with the reason
     if payment["state"] == "pending":
         raise Retry("not settled yet", after=120)  # again in two minutes
 

@@ -1,4 +1,4 @@
-"""What an SQS queue's own attributes say, for the rules that compare them with a handler."""
+"""Reads an SQS queue's attributes, for the rules that compare them with a handler."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ is_logged: Final = _logger.isEnabledFor
 
 
 class _Thread(local):
-    """What the lines of one thread are kept in, where they are not written at once."""
+    """Keeps the lines of one thread, where they are not written at once."""
 
     kept: list[LogRecord] | None = None
 
@@ -112,7 +112,7 @@ def _field(message: Message[Any], name: str) -> Any:
 def stack(error: BaseException) -> list[str]:
     """Give where an error came from, innermost first, without its text, which may hold a body.
 
-    Poison has none: where our own code noticed it tells nobody anything.
+    Poison has none: a place in our own decoder would help no reader.
     """
     if isinstance(error, BodyDecodeError):
         return []

@@ -1,4 +1,4 @@
-"""What a handler's tests need: deliveries through the real pipeline, and the hosts' own events."""
+"""Helps to test handlers: deliveries through the real pipeline, and the hosts' own events."""
 
 from __future__ import annotations
 

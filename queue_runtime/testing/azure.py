@@ -42,7 +42,7 @@ def azure_fates(
     settings: Settings | None = None,
     seconds: float = inf,
 ) -> list[tuple[Message[Any], Outcome]]:
-    """Give each message's outcome; what would be done to the queue is not done.
+    """Give each message's outcome; no request is made to a queue.
 
     A message has `body` (text as it is, anything else as JSON) and, where wanted, `message_id`,
     `session_id`, `correlation_id`, `content_type`, `subject`, `delivery_count` (1 on the first

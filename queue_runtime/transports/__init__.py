@@ -1,4 +1,4 @@
-"""Where messages come from and go to: one package a queue service.
+"""Speaks to queue services: one package for each.
 
 Public, beside `open_transport` and `queue_url`: what a transport of one's own is written with. See
 docs/transports/your-own.md.

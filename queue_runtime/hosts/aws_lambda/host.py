@@ -35,7 +35,7 @@ _MEMORY_OF_ONE_CPU: Final = 1_769
 
 
 class LambdaContext(Protocol):
-    """What is used of Lambda's context object."""
+    """The part of Lambda's context object that is used."""
 
     def get_remaining_time_in_millis(self) -> int:
         """Give the time until Lambda ends this invocation."""
@@ -52,7 +52,7 @@ class LambdaHost:
         handler: the decorated function.
         settings: None reads file and environment.
         clients: makes an SQS client for a region; None uses the AWS SDK when it is first needed.
-        observe: told each message with its final outcome, in the order of the batch.
+        observe: called with all messages and their final outcomes, in the order of the batch.
         clock: what the deadline is counted by; must run as fast as the context's time does.
     """
 

@@ -51,7 +51,7 @@ DEAD_LETTERS: Final = "/$DeadLetterQueue"
 
 
 class Source(NamedTuple):
-    """What a trigger is bound to.
+    """Names the queue or subscription of a trigger.
 
     - `name`: of the queue, which may have slashes in it, or `topic/subscription`.
     - `connection`: the name of the app setting or group of settings.
@@ -69,7 +69,7 @@ class Source(NamedTuple):
         return self.subscription is None
 
     def abilities(self, *, every_delay: bool) -> Abilities:
-        """How messages from there are delayed."""
+        """Tell how messages of this source are delayed."""
         return delays_of(
             sessions=self.sessions,
             subscription=not self.is_queue,
@@ -79,7 +79,7 @@ class Source(NamedTuple):
 
     @property
     def place(self) -> SpanPlace | None:
-        """What its spans tell beyond the name."""
+        """Give the server and topic, for spans."""
         if self.subscription is None:
             return None
         topic, _, subscription = self.name.partition("/")
@@ -87,7 +87,7 @@ class Source(NamedTuple):
 
 
 class FunctionsHost:
-    """What a trigger's function calls, with one message or with a batch.
+    """Runs a handler for a trigger's function, on one message or on a batch.
 
     Args:
         handler: the decorated function.

@@ -1,4 +1,4 @@
-"""Keeps the locks of a batch while its handler runs; the host does so for single messages only."""
+"""Renews the locks of a batch while its handler runs; the host renews single messages only."""
 
 from __future__ import annotations
 

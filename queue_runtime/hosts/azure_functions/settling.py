@@ -92,7 +92,7 @@ class Service:
         return error if isinstance(error, SettlementMissingError) else None
 
     def say_missing(self, consequence: str, error: TransportError) -> None:
-        """Say what follows from a service that is not there."""
+        """Warn that the Settlement service is missing, and name the consequences."""
         events.say_once(self.queue, "settlement_service", f"{consequence}: {error}")
 
 

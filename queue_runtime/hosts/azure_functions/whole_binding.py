@@ -26,7 +26,7 @@ class ServiceBusDelivery(Delivery, SdkType):  # type: ignore[misc]  # the packag
 
 
 def taken() -> bool:
-    """Whether another package has a converter for this trigger: there can be one only."""
+    """Tell whether another package has a converter for this trigger; only one is allowed."""
     return get_binding_registry().get(_TRIGGER) not in (None, _converter)
 
 

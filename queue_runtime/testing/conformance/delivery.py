@@ -1,4 +1,4 @@
-"""What is sent arrives, once and as it was."""
+"""Checks that sent messages arrive, once and unchanged."""
 
 # ruff: noqa: S101, D102  (a suite of assertions, in which a test's name is its documentation)
 

@@ -1,4 +1,4 @@
-"""Who has received a message is alone with it until the lock ends."""
+"""Checks that a received message is held by its receiver alone until the lock ends."""
 
 # ruff: noqa: S101, D102  (a suite of assertions, in which a test's name is its documentation)
 

@@ -1,4 +1,4 @@
-"""What is settled becomes of a message, and nothing else."""
+"""Checks that each step has its effect on its message, and no other effect."""
 
 # ruff: noqa: S101, D102  (a suite of assertions, in which a test's name is its documentation)
 

@@ -1,4 +1,4 @@
-"""What a `local://` URL says: which queue, where it is kept, and how it behaves."""
+"""Reads a `local://` URL: the queue's name, its folder and its options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a local queue does, blocking: each call one transaction, on the transport's own thread."""
+"""Works on a local queue, blocking: each call one transaction, on the transport's own thread."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class LocalQueue:
                 return [self._message(row, locked_until) for row in rows]
 
     def give_back(self, messages: Sequence[Message[Any]]) -> None:
-        """Unlock what was received for nobody, as if it had not been received."""
+        """Unlock messages whose caller has gone, as if they had not been received."""
         with self._store.transaction() as db:
             held = self._rows.held(db, [each.receipt for each in messages], self._clock.time())
             self._rows.give_back(db, [seq for seq, _ in held], self._clock.time())

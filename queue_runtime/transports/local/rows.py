@@ -134,7 +134,7 @@ class Rows:
         return {id_ for _, _, _, id_, *_ in rows}
 
     def refresh(self, db: sqlite3.Connection, groups: Iterable[str | None]) -> None:
-        """Say anew when groups are due, after anything has become of their messages."""
+        """Compute again when groups are due, after a change of their messages."""
         values = {"shelf": self._number, "listed": dumps(list(groups))}
         db.execute(sql.DROP_GROUPS, values)
         db.execute(sql.REFRESH_GROUPS, values)

@@ -1,4 +1,4 @@
-"""What an SQS queue does, blocking: each call of one kind, on the transport's own threads."""
+"""Works on an SQS queue, blocking: each call of one kind, on the transport's own threads."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ _ATTRIBUTES: Final = "sqs:GetQueueAttributes"
 
 
 class Clock(Protocol):
-    """What tells the time; the module `time` is one."""
+    """Tells the time; the module `time` is one."""
 
     def monotonic(self) -> float:
         """Give the time that `Message.locked_until` is in."""
 
 
 class Receipt(NamedTuple):
-    """What SQS wants back, and since when it has had the message locked, at the earliest."""
+    """Holds SQS's receipt handle, and the earliest time at which the lock began."""
 
     handle: str
     received_at: float

@@ -1,4 +1,4 @@
-"""What is learned of an SQS queue once, at its first use, and whether it fits the settings."""
+"""Reads an SQS queue's attributes once, at its first use, and compares them with the settings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SPARE_DELIVERIES: Final = 3
 
 
 class QueueFacts(NamedTuple):
-    """What SQS says of a queue; `None` and defaults where it may not be asked.
+    """Holds a queue's attributes; `None` and defaults where the permission to read them is missing.
 
     - `redrive_target`, `redrive_count`: of the redrive policy.
     - `visibility`: the queue's own timeout. `largest`: the most bytes of a message.

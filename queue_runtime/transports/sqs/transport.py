@@ -75,7 +75,7 @@ class SqsTransport:
 
     @property
     def place(self) -> SpanPlace:
-        """Which host is asked, once the queue was found."""
+        """Give the queue's server, once the queue was found."""
         return SpanPlace(self._queue.server)
 
     async def receive(self, limit: int, wait: float) -> Sequence[Message[Any]]:
@@ -145,7 +145,7 @@ class SqsTransport:
         self._receives.give_up()
 
     async def aclose(self) -> None:
-        """End long polls, giving what they bring to who waits for them, and then the threads."""
+        """End long polls, whose messages still reach their callers, and then the threads."""
         self._closing = True
         await self._receives.aclose()
         await self._calls.aclose()
@@ -165,7 +165,7 @@ class SqsTransport:
             raise
 
     def _give_back(self, messages: list[Message[Any]]) -> None:
-        """Let go of what was received for a caller that has gone."""
+        """Unlock messages that were received for a caller that has gone."""
         with suppress(Exception):  # it comes back when its lock ends
             self._queue.retry([(message, 0.0) for message in messages])
 

@@ -1,4 +1,4 @@
-"""How SQS writes a message down: in a Lambda event, in a receive, and in a send."""
+"""Reads and writes SQS's forms of a message: in a Lambda event, a receive and a send."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class SqsWire:
         return datetime.fromtimestamp(sent, UTC)
 
     def sent_at(self, raw: Any) -> float | None:
-        """Give the time of the send in seconds, for who measures every message."""
+        """Give the time of the send in seconds; cheaper than `enqueued_at`, for metrics."""
         sent = whole_number(self._of_system(raw, "SentTimestamp"), most=_END_OF_TIME_MS)
         return None if sent is None else sent / 1000
 
