@@ -39,11 +39,14 @@ async def consume(
     *,
     observe: Callable[[Job, Message[Any], Outcome], None],
     started: Callable[[Sequence[tuple[Job, Poller]]], asyncio.Task[None]],
+    stopping: Callable[[], None],
     ending: Ending,
     limits: Limits,
     parent: str | None = None,
 ) -> None:
     """Poll all jobs, until they end by themselves, a signal does it, or the parent has gone.
+
+    `stopping` is called when a signal begins the end, while handlers may still run.
 
     A poller that fails ends the others too, since half a service looks like a whole one.
 
@@ -74,7 +77,7 @@ async def consume(
             stack.callback(HealthServer(port, Health(pollers), host=health_address(jobs)).close)
         ending.tell(
             asyncio.get_running_loop(),
-            partial(_stop, pollers),
+            partial(_stop_and_say, pollers, stopping),
             partial(_give_back, pollers),
             partial(_describe, pollers),
         )
@@ -145,6 +148,11 @@ def _give_back(pollers: Sequence[Poller], everything: bool) -> None:
 
 def _describe(pollers: Sequence[Poller]) -> list[str]:
     return [line for poller in pollers for line in poller.describe()]
+
+
+def _stop_and_say(pollers: Sequence[Poller], say: Callable[[], None]) -> None:
+    _stop(pollers)
+    say()
 
 
 def _stop(pollers: Sequence[Poller]) -> None:

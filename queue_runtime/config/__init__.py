@@ -3,9 +3,10 @@
 from queue_runtime.config.layers import Origin
 from queue_runtime.config.load import Settings, load_settings
 from queue_runtime.config.secrets import Secret, SecretResolver, redact
-from queue_runtime.config.table import settings_reference
+from queue_runtime.config.table import SETTINGS, settings_reference
 
 __all__ = [
+    "SETTINGS",
     "Origin",
     "Secret",
     "SecretResolver",

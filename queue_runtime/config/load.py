@@ -9,7 +9,7 @@ from queue_runtime.config.layers import DEFAULT, Draft, Origin, display
 from queue_runtime.config.table import SEARCHED, SETTINGS, VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from typing import Literal
 
     from queue_runtime.config.secrets import Secret, SecretResolver
@@ -46,6 +46,7 @@ class Settings:
     breaker_failures: int
     breaker_seconds: float
     breaker_successes: int
+    idempotency: bool
     idempotency_store: str | None
     idempotency_retention_seconds: float
     local_directory: str
@@ -53,6 +54,7 @@ class Settings:
     health_address: str | None
     logs: Literal["json"] | None
     info_lines: int
+    tracebacks: bool
     metrics: Literal["prometheus", "otlp", "emf", "azure-monitor"] | None
     tracing: Literal["otel", "xray"] | None
     semconv: Literal["current", "guide", "both"]
@@ -94,12 +96,20 @@ class Settings:
         """List every setting with its value, secrets hidden, and its origin, to show to people."""
         return [(name, self._shown(name), str(self.origin(name))) for name in SETTINGS]
 
-    def unusable_on(self, host: Literal["lambda", "functions", "poll"]) -> list[str]:
-        """Say, a sentence each, what somebody set that has no effect on this host."""
+    def unusable_on(
+        self, host: Literal["lambda", "functions", "poll"], but: Collection[str] = ()
+    ) -> list[str]:
+        """Say, a sentence each, what somebody set that has no effect on this host.
+
+        `but` names settings that have one this time.
+        """
+        said = [SETTINGS[name] for name in SETTINGS if name in self._origins and name not in but]
         return [
-            f"{name} = {self._shown(name)} ({self.origin(name)}) has no effect on {host}: {why}."
-            for name, setting in SETTINGS.items()
-            if name in self._origins and (why := setting.unusable.get(host))
+            f"{each.name} = {self._shown(each.name)} ({self.origin(each.name)}) has no effect on "
+            f"{host}: {why}."
+            for each in said
+            if (why := each.unusable_on(host, getattr(self, each.name)))
+            and not (each.unless and getattr(self, each.unless))
         ]
 
     def replace(self, **arguments: object) -> Settings:

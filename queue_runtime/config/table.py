@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from queue_runtime.config.services import BY_PROVIDER
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -19,6 +21,13 @@ _TRUTH: Final = {
     **dict.fromkeys(("false", "0", "no", "off"), False),
 }
 _EVERYWHERE: Final[Mapping[str, str]] = {}
+_AT_ONCE: Final = {
+    "functions": "Service Bus gives a message back at once; set QUEUE_DELAYED_RETRIES to delay it",
+}
+_SERVICE_BUS_ONLY: Final = "messages come from the Service Bus trigger alone"
+_SQS_ONLY: Final = "messages come from the SQS event source alone"
+_COMMANDS_ONLY: Final = "only the commands poll and invoke print them"
+_NOT_SCRAPED: Final = "nobody can fetch metrics from a function; choose"
 _POLL_ONLY: Final = {
     "lambda": "Lambda receives, and starts and stops processes, by itself",
     "functions": "the Functions host receives, and starts and stops processes, by itself",
@@ -33,7 +42,8 @@ class Setting:
 
     - `environment`: the variables that say it, first one first. Theirs is the guide's unit, which
       `plus` and `divisor` turn into ours; files, decorators and options write ours.
-    - `unusable`: by host, why the value has no effect there.
+    - `unusable`: by host, why a value has no effect there: any value, or each of some.
+    - `unless`: the switch that gives it an effect all the same.
     """
 
     __slots__ = (
@@ -49,6 +59,7 @@ class Setting:
         "name",
         "plus",
         "secret",
+        "unless",
         "unusable",
     )
 
@@ -67,7 +78,8 @@ class Setting:
         plus: int = 0,
         divisor: int = 1,
         secret: bool = False,
-        unusable: Mapping[str, str] = _EVERYWHERE,
+        unusable: Mapping[str, str | Mapping[object, str]] = _EVERYWHERE,
+        unless: str = "",
     ) -> None:
         self.name = name
         self.environment = tuple(environment.split())
@@ -79,6 +91,12 @@ class Setting:
         self.plus, self.divisor = plus, divisor
         self.secret = secret
         self.unusable = unusable
+        self.unless = unless
+
+    def unusable_on(self, host: str, value: object) -> str:
+        """Say why a value has no effect on a host; nothing where it has one."""
+        why = self.unusable.get(host, "")
+        return why if isinstance(why, str) else why.get(value, "")
 
     def parse(self, text: str) -> object:
         """Read what an operator typed (a variable, an option), in the unit it was typed in.
@@ -152,7 +170,11 @@ SETTINGS: Final = {
             "QUEUE_PROVIDER",
             None,
             "The queue service, where the queue's URL does not say it.",
-            choices=("azure", "aws", "local"),
+            choices=tuple(BY_PROVIDER),
+            unusable={
+                "lambda": dict.fromkeys(("azure", "local"), _SQS_ONLY),
+                "functions": dict.fromkeys(("aws", "local"), _SERVICE_BUS_ONLY),
+            },
         ),
         Setting("queue", "QUEUE_NAME", None, "The queue's name or URL."),
         Setting(
@@ -205,6 +227,8 @@ SETTINGS: Final = {
             kind=float,
             high=WEEK,
             divisor=1000,
+            unusable=_AT_ONCE,
+            unless="delayed_retries",
         ),
         Setting(
             "max_backoff_seconds",
@@ -213,6 +237,8 @@ SETTINGS: Final = {
             "The longest delay before any retry.",
             kind=float,
             high=WEEK,
+            unusable=_AT_ONCE,
+            unless="delayed_retries",
         ),
         Setting(
             "concurrency",
@@ -351,6 +377,14 @@ SETTINGS: Final = {
             unusable=_NO_BREAKER,
         ),
         Setting(
+            "idempotency",
+            "QUEUE_IDEMPOTENCY",
+            True,
+            "Whether idempotent handlers tell repeated messages; off is for tests, then without a "
+            "store.",
+            kind=bool,
+        ),
+        Setting(
             "idempotency_store",
             "QUEUE_IDEMPOTENCY_STORE",
             None,
@@ -390,6 +424,15 @@ SETTINGS: Final = {
             unusable=_POLL_ONLY,
         ),
         Setting(
+            "tracebacks",
+            "QUEUE_TRACEBACKS",
+            False,
+            "poll and invoke: print each error of a handler whole, with its text, which may show a "
+            "body; for development.",
+            kind=bool,
+            unusable={"lambda": {True: _COMMANDS_ONLY}, "functions": {True: _COMMANDS_ONLY}},
+        ),
+        Setting(
             "logs",
             "QUEUE_LOGS",
             None,
@@ -409,6 +452,10 @@ SETTINGS: Final = {
             None,
             "Where metrics go. A poller's health port has them for Prometheus all the same.",
             choices=("prometheus", "otlp", "emf", "azure-monitor"),
+            unusable={
+                "lambda": {"prometheus": f"{_NOT_SCRAPED} emf or otlp"},
+                "functions": {"prometheus": f"{_NOT_SCRAPED} azure-monitor or otlp"},
+            },
         ),
         Setting(
             "tracing",
@@ -416,6 +463,7 @@ SETTINGS: Final = {
             None,
             "What records spans: OpenTelemetry, or on Lambda the X-Ray SDK.",
             choices=("otel", "xray"),
+            unusable={"functions": {"xray": "the X-Ray SDK records on Lambda only; choose otel"}},
         ),
         Setting(
             "semconv",
@@ -449,6 +497,10 @@ SETTINGS: Final = {
             None,
             "Service Bus by key; left out, a managed or workload identity signs in.",
             secret=True,
+            unusable={
+                "lambda": _SQS_ONLY,
+                "functions": "register(connection=...) names the app setting to connect by",
+            },
         ),
         Setting(
             "azure_client_id",

@@ -113,9 +113,13 @@ def stopped(text: str) -> dict[str, Any]:
 
 
 def line_of(process: subprocess.Popen[str], containing: str) -> str:
-    """Read output until a line has something in it."""
-    assert process.stdout is not None
-    for line in process.stdout:
+    """Read output until a line has something in it.
+
+    Events are on stdout, with their name in quotes; what a handler prints is on stderr.
+    """
+    stream = process.stdout if containing.startswith('"') else process.stderr
+    assert stream is not None
+    for line in stream:
         if containing in line:
             return line
     raise AssertionError(f"the process ended without {containing!r}")

@@ -195,7 +195,7 @@ def test_one_port_tells_of_all_processes(odd: Shell) -> None:
         wait_until(lambda: up(port) == 2)
         stats = answer(port, "/stats")
         (of_queue,) = stats["queues"]
-        assert (of_queue["queue"], stats["depth"]) == ("q", 0)
+        assert (of_queue["queue"], stats["visible"]) == ("q", 0)
         assert of_queue["here"]["completed"] == 100
         text = answer(port, "/metrics")
         for number in (1, 2):

@@ -7,6 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime.observability import metrics
+from queue_runtime.transports.base import Depth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,7 +17,7 @@ _LARGEST: Final = (metrics.DEPTH.name, metrics.OLDEST_SECONDS.name, metrics.BREA
 _OF_PROCESS: Final = "process_"
 # Between the end of the process that asked for the depth and the first word of the next.
 _KEEP_SECONDS: Final = 30.0
-_DEPTH: Final = ("depth", "in_flight", "delayed", "backlog", "dead_lettered", "lag_seconds")
+_DEPTH: Final = (*Depth._fields, "backlog", "total")
 
 
 class Combined:
@@ -42,7 +43,7 @@ class Combined:
         """Take a process's newest report."""
         self._reports[child] = report
         for of_queue in report.get("stats", ()):
-            if of_queue["depth"] is not None:
+            if of_queue["visible"] is not None:
                 known = {name: of_queue[name] for name in _DEPTH}
                 self._depths[of_queue["queue"]] = (monotonic(), known)
 

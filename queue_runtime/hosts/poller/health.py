@@ -12,13 +12,13 @@ from queue_runtime.hosts.poller.http_server import HttpServer
 from queue_runtime.hosts.poller.liveness import State
 from queue_runtime.hosts.poller.process_metrics import process_exposition
 from queue_runtime.observability.exporters.prometheus import CONTENT_TYPE, exposition
+from queue_runtime.transports.base import Depth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from queue_runtime.hosts.poller.http_server import Answer
     from queue_runtime.hosts.poller.poller import Poller
-    from queue_runtime.transports.base import Depth
 
 # A request to the queue service for each scrape would be one for every replica's every probe.
 _KEEP_SECONDS: Final = 5.0
@@ -122,15 +122,15 @@ def _told(what: str, problems: Mapping[str, str]) -> Answer:
 
 
 def _stats(queues: Sequence[Mapping[str, Any]]) -> Answer:
-    known = [each for each in queues if each["depth"] is not None]
-    lags = [each["lag_seconds"] for each in known if each["lag_seconds"] is not None]
+    known = [each for each in queues if each["visible"] is not None]
+    ages = [each["oldest_seconds"] for each in known if each["oldest_seconds"] is not None]
     # A scaler must not take a queue that cannot be asked for an empty one.
     complete = len(known) == len(queues)
     content: dict[str, Any] = {
         name: sum(each[name] for each in known) if complete else None
-        for name in ("depth", "in_flight", "delayed", "backlog")
+        for name in ("visible", "in_flight", "delayed", "backlog", "total")
     }
-    content["lag_seconds"] = max(lags, default=None)
+    content["oldest_seconds"] = max(ages, default=None)
     content["queues"] = queues
     status = HTTPStatus.OK if complete else HTTPStatus.SERVICE_UNAVAILABLE
     return status, _JSON, json.dumps(content)
@@ -171,14 +171,10 @@ class _Depths:
 
 
 def _stats_of(poller: Poller, depth: Depth | None) -> dict[str, Any]:
-    counts = {"queue": poller.queue, "state": poller.liveness.state().value}
+    figures = dict.fromkeys(Depth._fields) | dict.fromkeys(("backlog", "total"))
     return {
-        **counts,
-        "depth": depth and depth.visible,
-        "in_flight": depth and depth.in_flight,
-        "delayed": depth and depth.delayed,
-        "backlog": depth and depth.visible + depth.in_flight,
-        "dead_lettered": depth and depth.dead_lettered,
-        "lag_seconds": depth and depth.oldest_seconds,
+        "queue": poller.queue,
+        "state": poller.liveness.state().value,
+        **(figures if depth is None else depth.as_dict()),
         "here": poller.stats.as_dict(),
     }

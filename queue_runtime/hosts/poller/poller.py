@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from queue_runtime.breaker import Breaker
-from queue_runtime.config import load_settings
+from queue_runtime.definition import settings_of
 from queue_runtime.hosts.poller.counts import PollStats
 from queue_runtime.hosts.poller.liveness import Liveness
 from queue_runtime.hosts.poller.run import PollerRun, Until
@@ -42,7 +42,7 @@ class Poller:
         settings: Settings | None = None,
         observe: Callable[[Message[Any], Outcome], None] | None = None,
     ) -> None:
-        self.settings = settings or load_settings(handler.definition.settings)
+        self.settings = settings_of(handler, settings)
         self.definition = handler.definition.bound(self.settings)
         self.stats = PollStats()
         for sentence in (*self.settings.warnings, *self.settings.unusable_on("poll")):

@@ -15,7 +15,7 @@ ResultT = TypeVar("ResultT")
 Clients: TypeAlias = "Callable[[], Any]"
 
 
-class Outlet:
+class ReconnectingSender:
     """The SDK's sender, made when it is first needed and again when it broke.
 
     Args:
@@ -31,8 +31,8 @@ class Outlet:
         self._client: Any = None
         self._sender: Any = None
 
-    async def attempt(self, work: Callable[[Any], Awaitable[ResultT]]) -> ResultT:
-        """Do something with the sender.
+    async def call(self, work: Callable[[Any], Awaitable[ResultT]]) -> ResultT:
+        """Make one call on the SDK's sender, twice if its connection had ended meanwhile.
 
         Raises:
             TransportError: it cannot be done now.
@@ -51,7 +51,7 @@ class Outlet:
             raise translated(error, self.entity, sending=True) from None
 
     async def close(self) -> None:
-        """Let go of the connection; a later attempt makes another."""
+        """Let go of the connection; a later call makes another."""
         client, self._client, self._sender = self._client, None, None
         if client is not None:
             with suppress(Exception):  # it is given up, and mostly because it does not work

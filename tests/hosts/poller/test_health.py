@@ -231,13 +231,13 @@ def test_stats_have_a_number_at_the_top_for_a_scaler() -> None:
         await until_true(lambda: poller.stats.completed == 3)
         status, answer = await asked(server, "/stats")
         assert status == 200
-        assert {name: answer[name] for name in ("depth", "in_flight", "delayed", "backlog")} == {
-            "depth": 7,
+        assert {name: answer[name] for name in ("visible", "in_flight", "delayed", "backlog")} == {
+            "visible": 7,
             "in_flight": 2,
             "delayed": 1,
             "backlog": 9,
         }
-        assert answer["lag_seconds"] == 33.5
+        assert answer["oldest_seconds"] == 33.5
         (of_queue,) = answer["queues"]
         assert (of_queue["queue"], of_queue["state"]) == ("orders", "ready")
         assert (of_queue["dead_lettered"], of_queue["here"]["completed"]) == (4, 3)
@@ -264,8 +264,8 @@ def test_a_queue_that_cannot_be_asked_is_no_empty_one() -> None:
     async def test(poller: Poller, server: HealthServer) -> None:
         status, answer = await asked(server, "/stats")
         assert status == 503
-        assert answer["queues"][0]["depth"] is None
-        assert (answer["depth"], answer["backlog"]) == (None, None)
+        assert answer["queues"][0]["visible"] is None
+        assert (answer["visible"], answer["backlog"]) == (None, None)
 
     polling(queue, test)
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from queue_runtime.config import Secret, SecretResolver, Settings, load_settings
+from queue_runtime.config import Origin, Secret, SecretResolver, Settings, load_settings
 from queue_runtime.config.table import SETTINGS
 from queue_runtime.errors import SettingsError
 
@@ -369,6 +369,8 @@ UNUSABLE["functions"] = UNUSABLE["lambda"] | {
     "breaker_seconds",
     "breaker_successes",
     "flush_seconds",
+    "backoff_seconds",
+    "max_backoff_seconds",
 }
 
 
@@ -382,6 +384,46 @@ def test_what_was_said_and_has_no_effect_on_a_host_is_told(host: Any) -> None:
     sentences = _everything_said().unusable_on(host)
     assert {sentence.partition(" ")[0] for sentence in sentences} == UNUSABLE[host]
     assert load_settings(environ={}).unusable_on(host) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "text"),
+    [
+        ("functions", "QUEUE_METRICS", "prometheus"),
+        ("functions", "QUEUE_TRACING", "xray"),
+        ("functions", "QUEUE_PROVIDER", "aws"),
+        ("functions", "QUEUE_PROVIDER", "local"),
+        ("functions", "QUEUE_RETRY_BACKOFF_MS", "5000"),
+        ("functions", "AZURE_SERVICE_BUS_CONNECTION_STRING", "Endpoint=sb://x;SharedAccessKey=KEY"),
+        ("functions", "QUEUE_TRACEBACKS", "1"),
+        ("lambda", "QUEUE_METRICS", "prometheus"),
+        ("lambda", "QUEUE_PROVIDER", "azure"),
+        ("lambda", "QUEUE_TRACEBACKS", "1"),
+    ],
+)
+def test_a_value_without_effect_on_a_host_is_told_where_others_have_one(
+    host: Any, name: str, text: str
+) -> None:
+    (sentence,) = load_settings(environ={name: text}).unusable_on(host)
+    assert f"({Origin('environment', name)}) has no effect on {host}" in sentence
+    assert "KEY" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("host", "environ"),
+    [
+        (
+            "functions",
+            {"QUEUE_METRICS": "otlp", "QUEUE_TRACING": "otel", "QUEUE_PROVIDER": "azure"},
+        ),
+        ("functions", {"QUEUE_RETRY_BACKOFF_MS": "5000", "QUEUE_DELAYED_RETRIES": "true"}),
+        ("functions", {"QUEUE_TRACEBACKS": "0"}),
+        ("lambda", {"QUEUE_METRICS": "emf", "QUEUE_TRACING": "xray", "QUEUE_PROVIDER": "aws"}),
+        ("poll", {"QUEUE_METRICS": "prometheus", "QUEUE_TRACEBACKS": "1"}),
+    ],
+)
+def test_what_has_an_effect_is_not_told(host: Any, environ: dict[str, str]) -> None:
+    assert load_settings(environ=environ).unusable_on(host) == []
 
 
 def test_the_sentence_has_the_value_its_origin_and_what_counts_instead() -> None:
