@@ -311,7 +311,11 @@ class Telling:
     needs_store = False
 
     def __init__(self) -> None:
+        self.checked: list[Any] = []
         self.bound_by: list[Any] = []
+
+    def check(self, handler: str, body_type: Any) -> None:
+        self.checked += [handler, body_type]
 
     def bind(
         self, definition: HandlerDefinition, settings: Settings, *, fixed_locks: bool
@@ -329,6 +333,7 @@ def test_what_needs_settings_is_bound_by_the_operators(
 ) -> None:
     telling, settings = Telling(), load_settings()
     definition = HandlerDefinition(_body, idempotency=telling)
+    assert telling.checked == [f"{__name__}._body", Order]
     assert definition.bound(settings, **said).function is _message
     assert telling.bound_by == [definition, settings, fixed_locks]
 
