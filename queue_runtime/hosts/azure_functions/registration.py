@@ -85,6 +85,7 @@ def register(
     definition = handler.definition
     title = definition.name
     _refuse(title, others)
+    _refuse_value(title, connection)
     batch = definition.shape is Shape.BATCH
     if not batch:
         _refuse_for_one(title, max_batch=max_batch is not None, renew_locks=renew_locks)
@@ -137,6 +138,15 @@ def _refuse(title: str, others: dict[str, object]) -> None:
     for option in others:
         reason = _REFUSED.get(option, "register has no such option")
         raise HandlerDefinitionError(f"{title}: register() does not take {option}: {reason}")
+
+
+def _refuse_value(title: str, connection: str) -> None:
+    """Refuse a connection string where its setting's name belongs: it would be shown as a name."""
+    if any(sign in connection for sign in "=;/ "):
+        raise HandlerDefinitionError(
+            f"{title}: connection= takes the name of an app setting, such as SERVICEBUS, and not "
+            "the connection string itself: put that into the setting"
+        )
 
 
 def _refuse_for_one(title: str, **options: bool) -> None:

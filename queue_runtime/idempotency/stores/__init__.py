@@ -33,7 +33,11 @@ def open_store(url: str) -> IdempotencyStore:
             f"idempotency_store: {_without_credentials(url)!r} is no store: it has to start with "
             f"one of {known}"
         )
-    return opener(url, rest)
+    try:
+        return opener(url, rest)
+    except SettingsError as error:
+        # It says what was given, which may have a password in it.
+        raise SettingsError(_without_credentials(str(error))) from None
 
 
 def _memory(url: str, rest: str) -> IdempotencyStore:
@@ -68,7 +72,12 @@ def _redis(url: str, rest: str) -> IdempotencyStore:
 
     if not rest.strip("/"):
         raise SettingsError("idempotency_store: no host is named: write redis://host:6379/0")
-    return RedisStore(url)
+    try:
+        return RedisStore(url)
+    except ValueError as error:  # a port that is none
+        raise SettingsError(
+            f"idempotency_store: {url!r} is no URL of Redis ({error}): write redis://host:6379/0"
+        ) from None
 
 
 def _cosmos(url: str, rest: str) -> IdempotencyStore:
