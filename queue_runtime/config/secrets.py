@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     import re
 
 HIDDEN: Final = "***"
-REFERENCE: Final = "secret://"
 
 # A name whose end says that a secret follows. `SharedAccessKeyName` and `aws_access_key_id` are no
 # secrets and stay: the separator has to follow the name at once.
@@ -76,6 +75,7 @@ class Secret:
     """
 
     __slots__ = ("_text",)
+    version = 0
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -84,8 +84,8 @@ class Secret:
         """Give the text itself: hand it on at once, and never keep it."""
         return self._text
 
-    def renew(self) -> bool:
-        """Read it again where it is kept, and tell whether it is another now."""
+    def renew(self, version: int = 0) -> bool:
+        """Read it again where it is kept, and tell whether it is another than that version now."""
         return False
 
     def __eq__(self, other: object) -> bool:

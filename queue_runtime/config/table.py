@@ -13,6 +13,8 @@ LONGEST_LOCK: Final = 43_200  # SQS takes no longer visibility timeout than 12 h
 
 VARIABLE: Final = "QUEUE_RUNTIME_CONFIG"  # names the file; all other variables are in the table
 SEARCHED: Final = ("queue-runtime.toml", "queue-runtime.yaml", "queue-runtime.yml")
+# Other programs have files of these names too: ours are those with a table of our name.
+SHARED: Final = ("config.toml", "config.yaml", "config.yml")
 
 _TRUTH: Final = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),
@@ -22,6 +24,12 @@ _EVERYWHERE: Final[Mapping[str, str]] = {}
 _POLL_ONLY: Final = {
     "lambda": "Lambda receives, and starts and stops processes, by itself",
     "functions": "the Functions host receives, and starts and stops processes, by itself",
+}
+_AT_ONCE: Final = {"servicebus": "a retry comes back at once there, unless delayed_retries is on"}
+_AZURE_ONLY: Final = {
+    "functions": "the host reads what register(connection=...) names: NAME__clientId and the like",
+    "sqs": "AWS is asked, by the credentials that its SDK finds",
+    "local": "a local queue asks no service",
 }
 _NO_BREAKER: Final = {
     "functions": "what is given back comes back at once, so it would only use up its deliveries",
@@ -33,7 +41,11 @@ class Setting:
 
     - `environment`: the variables that say it, first one first. Theirs is the guide's unit, which
       `plus` and `divisor` turn into ours; files, decorators and options write ours.
-    - `unusable`: by host, why the value has no effect there.
+    - `unusable`: by place, why the value has no effect there. A place is a host (lambda, functions,
+      poll) or a transport (sqs, servicebus, local); `poll:emf` is that value alone.
+    - `usable_with`: another setting that, once it is on, gives this one effect everywhere.
+    - `shared`: its variable is other software's too, so that one in vain is no mistake.
+    - `per_process`: a table of one queue cannot say it.
     """
 
     __slots__ = (
@@ -47,9 +59,12 @@ class Setting:
         "low",
         "meaning",
         "name",
+        "per_process",
         "plus",
         "secret",
+        "shared",
         "unusable",
+        "usable_with",
     )
 
     def __init__(
@@ -68,6 +83,9 @@ class Setting:
         divisor: int = 1,
         secret: bool = False,
         unusable: Mapping[str, str] = _EVERYWHERE,
+        usable_with: str = "",
+        shared: bool = False,
+        per_process: bool = False,
     ) -> None:
         self.name = name
         self.environment = tuple(environment.split())
@@ -78,7 +96,8 @@ class Setting:
         self.choices = choices
         self.plus, self.divisor = plus, divisor
         self.secret = secret
-        self.unusable = unusable
+        self.unusable, self.usable_with = unusable, usable_with
+        self.shared, self.per_process = shared, per_process
 
     def parse(self, text: str) -> object:
         """Read what an operator typed (a variable, an option), in the unit it was typed in.
@@ -153,6 +172,12 @@ SETTINGS: Final = {
             None,
             "The queue service, where the queue's URL does not say it.",
             choices=("azure", "aws", "local"),
+            unusable={
+                "lambda:azure": "a Lambda function's queues are of SQS",
+                "lambda:local": "a Lambda function's queues are of SQS",
+                "functions:aws": "a Functions app's queues are of Service Bus",
+                "functions:local": "a Functions app's queues are of Service Bus",
+            },
         ),
         Setting("queue", "QUEUE_NAME", None, "The queue's name or URL."),
         Setting(
@@ -160,7 +185,10 @@ SETTINGS: Final = {
             "QUEUE_DLQ_NAME",
             None,
             "Where dead-lettered messages go: a name, an ARN or a URL.",
-            unusable={"functions": "Service Bus dead-letters into a sub-queue of its own"},
+            unusable={
+                "servicebus": "Service Bus dead-letters into a sub-queue of its own",
+                "local": "a local queue keeps its dead letters itself",
+            },
         ),
         Setting(
             "receive_seconds",
@@ -185,7 +213,7 @@ SETTINGS: Final = {
             high=LONGEST_LOCK,
             unusable={
                 "lambda": "the queue's own visibility timeout counts",
-                "functions": "the lock duration of the queue or subscription counts",
+                "servicebus": "the lock duration of the queue or subscription counts",
             },
         ),
         Setting(
@@ -195,6 +223,7 @@ SETTINGS: Final = {
             "How often a message is delivered before it is dead-lettered, the first time included.",
             kind=int,
             low=1,
+            high=2_000,  # as many as Service Bus counts
             plus=1,
         ),
         Setting(
@@ -205,6 +234,8 @@ SETTINGS: Final = {
             kind=float,
             high=WEEK,
             divisor=1000,
+            unusable=_AT_ONCE,
+            usable_with="delayed_retries",
         ),
         Setting(
             "max_backoff_seconds",
@@ -213,6 +244,8 @@ SETTINGS: Final = {
             "The longest delay before any retry.",
             kind=float,
             high=WEEK,
+            unusable=_AT_ONCE,
+            usable_with="delayed_retries",
         ),
         Setting(
             "concurrency",
@@ -221,6 +254,7 @@ SETTINGS: Final = {
             "How many messages, or groups of messages, are handled at the same time.",
             kind=int,
             low=1,
+            high=10_000,
             unusable={"functions": "host.json says how many calls run at the same time"},
         ),
         Setting(
@@ -230,6 +264,7 @@ SETTINGS: Final = {
             "The most messages that a poller holds at once, running or waiting.",
             kind=int,
             low=1,
+            high=120_000,  # as many as SQS lets a queue's consumers hold
             unusable=_POLL_ONLY,
         ),
         Setting(
@@ -260,6 +295,7 @@ SETTINGS: Final = {
             kind=int,
             low=1,
             high=256,
+            per_process=True,
             unusable=_POLL_ONLY,
         ),
         Setting(
@@ -280,6 +316,7 @@ SETTINGS: Final = {
             "After so long without a turn of the event loop a poller writes the stacks of all "
             "threads to stderr and is killed, its messages locked; 0 never does.",
             kind=float,
+            per_process=True,
             high=WEEK,
             unusable=_POLL_ONLY,
         ),
@@ -290,6 +327,8 @@ SETTINGS: Final = {
             "After receiving so many messages a poller's process ends cleanly, and is replaced "
             "where there are several; 0 sets no limit.",
             kind=int,
+            high=1_000_000_000,
+            per_process=True,
             unusable=_POLL_ONLY,
         ),
         Setting(
@@ -299,6 +338,8 @@ SETTINGS: Final = {
             "Above so many MiB of resident memory a poller's process ends cleanly, and is "
             "replaced where there are several; 0 sets no limit.",
             kind=int,
+            high=100_000_000,
+            per_process=True,
             unusable=_POLL_ONLY,
         ),
         Setting(
@@ -307,6 +348,10 @@ SETTINGS: Final = {
             False,
             "Service Bus: delay a retry by a scheduled copy instead of having it back at once.",
             kind=bool,
+            unusable={
+                "sqs": "SQS delays a retry by itself",
+                "local": "a local queue delays a retry by itself",
+            },
         ),
         Setting(
             "error_text",
@@ -321,7 +366,10 @@ SETTINGS: Final = {
             None,
             "Load the AWS SDK while the function starts instead of when it is first needed.",
             choices=("init",),
-            unusable={"functions": "the AWS SDK is not used there"},
+            unusable={
+                "functions": "the AWS SDK is not used there",
+                "poll": "a poller loads what it needs when it starts",
+            },
         ),
         Setting(
             "breaker_failures",
@@ -329,6 +377,7 @@ SETTINGS: Final = {
             0,
             "How many failures in a row open the circuit breaker; 0 leaves it off.",
             kind=int,
+            high=1_000_000,
             unusable=_NO_BREAKER,
         ),
         Setting(
@@ -348,6 +397,7 @@ SETTINGS: Final = {
             "How many successes in a row close it.",
             kind=int,
             low=1,
+            high=1_000_000,
             unusable=_NO_BREAKER,
         ),
         Setting(
@@ -371,6 +421,10 @@ SETTINGS: Final = {
             "QUEUE_LOCAL_DIRECTORY",
             ".queue-runtime",
             "Where local:// queues keep their files.",
+            unusable={
+                "sqs": "only local:// queues are files",
+                "servicebus": "only local:// queues are files",
+            },
         ),
         Setting(
             "health_port",
@@ -379,6 +433,7 @@ SETTINGS: Final = {
             "The port of a poller's health endpoints; 0 leaves them off.",
             kind=int,
             high=65_535,
+            per_process=True,
             unusable=_POLL_ONLY,
         ),
         Setting(
@@ -387,6 +442,7 @@ SETTINGS: Final = {
             None,
             "The address that the health endpoints listen on, such as 127.0.0.1; none means "
             "every IPv4 and IPv6 address.",
+            per_process=True,
             unusable=_POLL_ONLY,
         ),
         Setting(
@@ -395,6 +451,7 @@ SETTINGS: Final = {
             None,
             "Write log lines as JSON, with the message's fields on the handler's own lines too.",
             choices=("json",),
+            per_process=True,
         ),
         Setting(
             "info_lines",
@@ -402,6 +459,8 @@ SETTINGS: Final = {
             0,
             "The most INFO lines about messages in a second, more are left out; 0 writes them all.",
             kind=int,
+            high=1_000_000,
+            per_process=True,
         ),
         Setting(
             "metrics",
@@ -409,6 +468,14 @@ SETTINGS: Final = {
             None,
             "Where metrics go. A poller's health port has them for Prometheus all the same.",
             choices=("prometheus", "otlp", "emf", "azure-monitor"),
+            per_process=True,
+            unusable={
+                "lambda:prometheus": "nobody can fetch from a function: choose emf or otlp",
+                "functions:prometheus": "nobody can fetch from a function: choose otlp or "
+                "azure-monitor",
+                "functions:emf": "CloudWatch does not read the lines of a Functions app",
+                "poll:emf": "EMF is for functions, and written at the end only: choose prometheus",
+            },
         ),
         Setting(
             "tracing",
@@ -416,6 +483,10 @@ SETTINGS: Final = {
             None,
             "What records spans: OpenTelemetry, or on Lambda the X-Ray SDK.",
             choices=("otel", "xray"),
+            unusable={
+                "functions:xray": "the X-Ray SDK records nothing outside Lambda: choose otel",
+                "poll:xray": "the X-Ray SDK records nothing outside Lambda: choose otel",
+            },
         ),
         Setting(
             "semconv",
@@ -449,19 +520,94 @@ SETTINGS: Final = {
             None,
             "Service Bus by key; left out, a managed or workload identity signs in.",
             secret=True,
+            unusable={
+                "functions": "the host reads the app setting that register(connection=...) names",
+                "sqs": "only Service Bus is reached by it",
+                "local": "only Service Bus is reached by it",
+            },
         ),
         Setting(
             "azure_client_id",
             "AZURE_CLIENT_ID",
             None,
             "The identity that signs in to Azure, where it is not the system-assigned one.",
+            unusable=_AZURE_ONLY,
+            shared=True,
         ),
-        Setting("azure_tenant_id", "AZURE_TENANT_ID", None, "That identity's tenant."),
+        Setting(
+            "azure_tenant_id",
+            "AZURE_TENANT_ID",
+            None,
+            "That identity's tenant.",
+            unusable=_AZURE_ONLY,
+            shared=True,
+        ),
+        Setting(
+            "azure_client_secret",
+            "AZURE_CLIENT_SECRET",
+            None,
+            "The secret of an app that signs in to Azure, with its client and tenant id.",
+            secret=True,
+            unusable=_AZURE_ONLY,
+            shared=True,
+        ),
         Setting(
             "aws_region",
             "AWS_REGION AWS_DEFAULT_REGION",
             None,
             "The queue's region, where its URL or ARN does not say it.",
+            unusable={
+                "servicebus": "the namespace says where it is",
+                "local": "a local queue is on this machine",
+            },
+            shared=True,
+        ),
+        Setting(
+            "idempotency_password",
+            "QUEUE_IDEMPOTENCY_PASSWORD",
+            None,
+            "The password of a Redis store, where its URL has none.",
+            secret=True,
+        ),
+        Setting(
+            "environment",
+            "QUEUE_ENVIRONMENT",
+            None,
+            "Which environment this is, such as prod; chooses the file's table [env.prod].",
+            per_process=True,
+        ),
+        Setting(
+            "application",
+            "QUEUE_APPLICATION",
+            None,
+            "The application's name, for the template of queue names.",
+            per_process=True,
+        ),
+        Setting(
+            "name_template",
+            "QUEUE_NAME_TEMPLATE",
+            None,
+            "Makes queue names of what decorators and the file say, such as "
+            "{environment}-{application}-{purpose}.",
+            per_process=True,
+        ),
+        Setting(
+            "secret_seconds",
+            "QUEUE_SECRET_SECONDS",
+            300.0,
+            "How long a secret from a store is used before it is read there again.",
+            kind=float,
+            low=10,
+            high=WEEK,
+            per_process=True,
+        ),
+        Setting(
+            "explain_at_start",
+            "QUEUE_EXPLAIN",
+            False,
+            "Log every setting with its value and its source, once, at the start.",
+            kind=bool,
+            per_process=True,
         ),
     )
 }
