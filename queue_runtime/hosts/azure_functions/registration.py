@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 from queue_runtime.config import load_settings
+from queue_runtime.config.load import refuse_rebinding
 from queue_runtime.definition import Shape
 from queue_runtime.errors import HandlerDefinitionError, MissingExtraError
 from queue_runtime.hosts.azure_functions.host import FunctionsHost, Source
@@ -39,6 +40,8 @@ _REFUSED: Final = {
 Entity: TypeAlias = dict[str, str]
 
 _names: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
+# Of each app the handlers whose queues the settings name.
+_settings_of: WeakKeyDictionary[Any, list[tuple[str, object, Settings]]] = WeakKeyDictionary()
 
 
 def register(
@@ -90,6 +93,10 @@ def register(
     if not batch:
         _refuse_for_one(title, max_batch=max_batch is not None, renew_locks=renew_locks)
     known = settings or load_settings(definition.settings)
+    if queue is None and topic is None:
+        named = _settings_of.setdefault(app, [])
+        named.append((title, definition.settings.get("queue"), known))
+        refuse_rebinding(named)
     entity = _entity(title, known, queue, topic, subscription)
     source = Source(_label(entity), connection, sessions)
     if sessions and batch:

@@ -1,0 +1,36 @@
+"""Says at a host's start what it runs by: what has no effect, and on request every value."""
+
+from __future__ import annotations
+
+from logging import DEBUG
+from typing import TYPE_CHECKING
+
+from queue_runtime.observability.events import events
+from queue_runtime.observability.log_lines import is_logged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from queue_runtime.config import Settings
+    from queue_runtime.config.load import Host
+
+
+def say_settings(queue: str | None, settings: Settings, host: Host, transport: str = "") -> None:
+    """Warn of what comes to nothing; at DEBUG, or with QUEUE_EXPLAIN, log what is in effect."""
+    for sentence in (*settings.warnings, *settings.unusable_on(host, transport)):
+        events.warning(queue, "settings", "%s", sentence)
+    if settings.explain_at_start:  # asked for, so it is seen whatever a host's own level is
+        _explain(queue, settings, events.warning)
+    elif is_logged(DEBUG):
+        _explain(queue, settings, events.debug)
+
+
+def _explain(queue: str | None, settings: Settings, write: Callable[..., None]) -> None:
+    left_out = 0
+    for row in settings.explain():
+        if row.layer == "default":
+            left_out += 1
+            continue
+        replaced = "".join(f", over {value} ({source})" for source, value in row.shadows)
+        write(queue, "settings", "%s = %s (%s)%s", row.name, row.value, row.source, replaced)
+    write(queue, "settings", "%d more settings have their defaults", left_out)
