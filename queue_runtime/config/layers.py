@@ -13,7 +13,7 @@ from queue_runtime.config.names import (
     variable_part,
 )
 from queue_runtime.config.origin import DEFAULT, Origin
-from queue_runtime.config.references import Referenced, is_reference, open_reference
+from queue_runtime.config.references import is_reference, open_reference
 from queue_runtime.config.secrets import HIDDEN, Secret, redact
 from queue_runtime.config.table import SETTINGS, VARIABLE, Setting, shown
 from queue_runtime.errors import SettingsError
@@ -69,7 +69,7 @@ class Draft:
         self.values: dict[str, Any] = {name: row.default for name, row in SETTINGS.items()}
         self.origins: dict[str, Origin] = {}
         self.shadowed: dict[str, list[tuple[Origin, Any]]] = {}
-        self.secrets: dict[str, Referenced] = {}
+        self.secrets: dict[str, Secret] = {}
         self.problems: list[str] = []
         self.warnings: list[str] = []
         self._wrong: set[str] = set()

@@ -142,11 +142,6 @@ def open_reference(reference: str, resolver: SecretResolver | None = None) -> Re
     return found
 
 
-def open_references() -> list[Referenced]:
-    """List those that are in use in this process."""
-    return list(_known.values())
-
-
 def field_of(text: str, field: str) -> str:
     """Give one field of a secret that is a JSON object, or all of it where none is asked for.
 
@@ -184,7 +179,7 @@ def _found(reference: str) -> Found:
     place, _, field = rest.partition("#")
     found = _store(scheme).read(place, field)
     text = _not_empty(found.text.strip())
-    return Found(text, found.ends if found.ends is not None else _end_of(text))
+    return Found(text, found.ends if found.ends is not None else end_of(text))
 
 
 def _not_empty(text: str) -> str:
@@ -193,7 +188,7 @@ def _not_empty(text: str) -> str:
     return text
 
 
-def _end_of(text: str) -> float | None:
+def end_of(text: str) -> float | None:
     """Give when a shared access signature says that it ends."""
     if "SharedAccessSignature" not in text:
         return None

@@ -14,7 +14,7 @@ from queue_runtime.config import load_settings
 from queue_runtime.definition import Shape
 from queue_runtime.dispatch import Order, as_one, at_once, in_turn
 from queue_runtime.observability.events import GroupsOfDelivery, events
-from queue_runtime.observability.settings_lines import say_settings
+from queue_runtime.observability.settings_lines import begin_with
 from queue_runtime.outcome import ACK, Outcome, unrun
 from queue_runtime.pipeline import Pipeline
 from queue_runtime.settlement.failures import outcomes_of
@@ -134,7 +134,7 @@ class PushDelivery:
         wanted = self.settings.logs or self.settings.metrics or self.settings.tracing
         self.watch: Watch | None = self._new_watch() if wanted else None
         self.pipeline = self._new_pipeline()
-        say_settings(self.settings.queue, self.settings, host)
+        begin_with(self.settings.queue, self.settings, host)
 
     async def process(
         self, messages: Messages, arrival: Arrival, place: Settles

@@ -15,8 +15,15 @@ if TYPE_CHECKING:
     from queue_runtime.config.load import Host
 
 
-def say_settings(queue: str | None, settings: Settings, host: Host, transport: str = "") -> None:
-    """Warn of what comes to nothing; at DEBUG, or with QUEUE_EXPLAIN, log what is in effect."""
+def begin_with(queue: str | None, settings: Settings, host: Host, transport: str = "") -> None:
+    """Warn of what comes to nothing, log what is in effect where asked, and keep secrets fresh.
+
+    It is asked for at DEBUG, or with QUEUE_EXPLAIN.
+    """
+    if settings.secrets or settings.connection_string is not None:
+        from queue_runtime.observability.secret_refresh import keep_fresh  # few have any
+
+        keep_fresh(queue, settings)
     for sentence in (*settings.warnings, *settings.unusable_on(host, transport)):
         events.warning(queue, "settings", "%s", sentence)
     if settings.explain_at_start:  # asked for, so it is seen whatever a host's own level is

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import Shell
+    from tests.cli.shell import Shell
 
 SECRET = "Endpoint=sb://n/;SharedAccessKeyName=a;SharedAccessKey=hunter2"
 

@@ -9,7 +9,7 @@ from queue_runtime.config import load_settings
 from queue_runtime.hosts.poller.counts import PollStats
 from queue_runtime.hosts.poller.liveness import Liveness
 from queue_runtime.hosts.poller.run import PollerRun, Until
-from queue_runtime.observability.settings_lines import say_settings
+from queue_runtime.observability.settings_lines import begin_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ class Poller:
         self.definition = handler.definition.bound(self.settings)
         self.stats = PollStats()
         service = getattr(transport, "system", "local").removeprefix("aws_")
-        say_settings(transport.queue, self.settings, "poll", service)
+        begin_with(transport.queue, self.settings, "poll", service)
         if transport.ordered:
             self.definition.refuse_order(transport.queue)
         self._transport = transport

@@ -54,7 +54,7 @@ _LINES = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     name=st.sampled_from(["f.toml", "f.yaml"]),
     content=st.lists(_LINES, max_size=8).map(
