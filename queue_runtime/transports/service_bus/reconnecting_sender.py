@@ -50,23 +50,24 @@ class Outlet:
         Raises:
             TransportError: it cannot be done now.
         """
-        kept, version = self._sender is not None, self._connection.version
-        try:
+        tried: set[str] = set()
+        while True:
+            kept, version = self._sender is not None, self._connection.version
             try:
                 return await asyncio.wait_for(work(self._opened()), self._seconds)
             except Exception as error:
                 await self.close()
-                # Service Bus ends a link that was idle for ten minutes, which shows here only.
-                broken = kept and is_of_connection(error)
-                if not broken and not await self._renewed(error, version):
-                    raise
-                return await asyncio.wait_for(work(self._opened()), self._seconds)
-        except Exception as error:
-            raise translated(error, self.entity, sending=True) from None
+                reason = await self._reason_for_another(error, kept, version)
+                if not reason or reason in tried:
+                    raise translated(error, self.entity, sending=True) from None
+                tried.add(reason)
 
-    async def _renewed(self, error: Exception, version: int) -> bool:
+    async def _reason_for_another(self, error: Exception, kept: bool, version: int) -> str:
+        # Service Bus ends a link that was idle for ten minutes, which shows here only.
+        if kept and is_of_connection(error):
+            return "the connection had ended"
         refused = isinstance(translated(error, self.entity), AccessDeniedError)
-        return refused and await self._connection.renewed(version)
+        return "there is another key" if refused and await self._connection.renewed(version) else ""
 
     async def close(self) -> None:
         """Let go of the connection; a later attempt makes another."""
