@@ -71,7 +71,7 @@ def transport(url: str) -> Callable[[Path, int], tuple[float, float]]:
         queue = LocalTransport(read_address(url, str(folder)))
         started = time.perf_counter()
         for _ in range(count // LOT):
-            await queue.send([OutgoingMessage(BODY, group_id=str(n % 20)) for n in range(LOT)])
+            await queue.send([OutgoingMessage(body=BODY, group_id=str(n % 20)) for n in range(LOT)])
         sent = time.perf_counter()
         left = count
         while messages := await queue.receive(LOT, 0):

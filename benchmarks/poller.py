@@ -129,7 +129,7 @@ async def _local(handler: Handler[Any, Any]) -> float:
     with TemporaryDirectory() as folder:
         queue = open_transport("local://q", settings=_settings(str(Path(folder))))
         for start in range(0, COUNT, 100):
-            await queue.send([OutgoingMessage(BODY) for _ in range(start, start + 100)])
+            await queue.send([OutgoingMessage(body=BODY) for _ in range(start, start + 100)])
         started = time.perf_counter()
         done = await _drain(handler, queue, folder)
         took = time.perf_counter() - started

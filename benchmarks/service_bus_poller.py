@@ -23,7 +23,7 @@ from queue_runtime import Message, queue_handler
 from queue_runtime.clouds.azure import ServiceBusConnection, service_bus_client
 from queue_runtime.config import Secret, load_settings
 from queue_runtime.hosts.poller import Poller
-from queue_runtime.transports.base import OutgoingMessage
+from queue_runtime.transports.base import OutgoingMessage, refused
 from queue_runtime.transports.service_bus.address import read_address
 from queue_runtime.transports.service_bus.transport import ServiceBusTransport
 
@@ -67,7 +67,7 @@ def opened(connection_string: str) -> ServiceBusTransport:
 async def fill(transport: ServiceBusTransport, count: int) -> None:
     """Send messages of 1 KiB."""
     for _ in range(count // LOT):
-        assert not await transport.send([OutgoingMessage(BODY)] * LOT)
+        assert not refused(await transport.send([OutgoingMessage(body=BODY)] * LOT))
 
 
 class Tally:

@@ -24,14 +24,19 @@ from queue_runtime.retry import Backoff
 if TYPE_CHECKING:
     from queue_runtime.hosts.azure_functions import register
     from queue_runtime.idempotency.options import Idempotency
+    from queue_runtime.middleware import CallMiddleware, DeliveryMiddleware
+
+    __version__: str
 
 __all__ = [
     "AccessDeniedError",
     "Backoff",
     "Batch",
     "BodyDecodeError",
+    "CallMiddleware",
     "DeadLetter",
     "DeadLetterRecord",
+    "DeliveryMiddleware",
     "Discard",
     "Disposition",
     "EventError",
@@ -54,14 +59,26 @@ __all__ = [
 ]
 
 
+# Heavy, or for some only: each comes when it is asked for.
+_LATER = {
+    "CallMiddleware": "queue_runtime.middleware",
+    "DeliveryMiddleware": "queue_runtime.middleware",
+    "Idempotency": "queue_runtime.idempotency.options",
+    "register": "queue_runtime.hosts.azure_functions",
+}
+
+
 def __getattr__(name: str) -> Any:
-    # Heavy, and for some only: it comes when it is asked for.
-    if name == "register":
-        from queue_runtime.hosts.azure_functions import register
+    if name == "__version__":
+        from importlib.metadata import version
 
-        return register
-    if name == "Idempotency":
-        from queue_runtime.idempotency.options import Idempotency
+        return version("queue-runtime")
+    if name in _LATER:
+        from importlib import import_module
 
-        return Idempotency
+        return getattr(import_module(_LATER[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, "__version__"})

@@ -1,4 +1,4 @@
-"""How a body becomes what the handler's annotation says, and what is said when it cannot."""
+"""Decodes bodies into the annotated type, and describes the mistakes of those that do not fit."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _NO_SCHEMAS: Final = ("metadata", "default", "expected", "serialization", "cls",
 Decoder: TypeAlias = Callable[[str | bytes], Any]
 
 
-def body_decoder(body_type: Any) -> Decoder | None:
-    """Build the decoder for an annotation, once, at import; None leaves bytes as they are.
+def body_decoder(body_type: Any) -> Decoder:
+    """Build the decoder for an annotation, once, at import.
 
     `bytes`, `str` and plain `dict` need no pydantic, so a Lambda that uses them does not import it.
     Whatever else a pydantic TypeAdapter takes is decoded by one, in its JSON mode.
@@ -27,12 +27,21 @@ def body_decoder(body_type: Any) -> Decoder | None:
         TypeError: the annotation is nothing that JSON can be decoded into.
     """
     if body_type is bytes:
-        return None
+        return _encode_text
     if body_type is str:
         return _decode_text
     if body_type is dict or body_type == dict[str, Any]:
         return _decode_object
     return _model_decoder(body_type)
+
+
+def _encode_text(payload: str | bytes) -> bytes:
+    if isinstance(payload, bytes):
+        return payload
+    try:
+        return payload.encode()
+    except UnicodeEncodeError:
+        raise BodyDecodeError("the body has half a surrogate pair, which UTF-8 lacks") from None
 
 
 def _decode_text(payload: str | bytes) -> str:

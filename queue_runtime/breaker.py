@@ -22,7 +22,7 @@ _CLOSED, _ON_TRIAL, _OPEN = 0, 1, 2
 
 
 class Admission(NamedTuple):
-    """How many messages may run: all, none for `wait` seconds, or one `on_trial`."""
+    """Tells how many messages may run: all, none for `wait` seconds, or one `on_trial`."""
 
     allowed: int
     wait: float = 0.0
@@ -30,18 +30,19 @@ class Admission(NamedTuple):
 
 
 class Breaker:
-    """Opens after `failures` in a row; after `seconds` lets one message try; closes after
-    `successes` of such tries in a row, and opens again at the first that fails.
+    """Opens after `failures` in a row, and after `seconds` lets one message run as a trial.
 
-    A retry counts as a failure, whoever asked for it. Poison, a handler's own DeadLetter and
-    messages that did not run say nothing about the handler's health; nor do, while it is open, the
-    messages that had started before.
+    Closes after `successes` trials in a row, and opens again at the first trial that fails.
+
+    A retry counts as a failure, `Retry` too. Poison, a handler's own DeadLetter and messages that
+    did not run do not count. While the breaker is open, results of messages that started earlier
+    are ignored.
 
     Args:
-        failures: how many in a row open it; 0 leaves it closed for ever.
-        seconds: how long it stays open.
-        successes: how many trials in a row close it.
-        clock: seconds that only grow.
+        failures: number of failures in a row that opens it; 0 never does.
+        seconds: time until a trial.
+        successes: number of trials in a row that closes it.
+        clock: a monotonic clock, in seconds.
 
     `queue` is the queue whose metric tells the breaker's state.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, get_origin
 
 from queue_runtime.bodies import body_decoder
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     from queue_runtime.middleware import CallMiddleware, DeliveryMiddleware
     from queue_runtime.retry import Reaction
 
-Envelope = Literal["sns", "eventbridge"]
+Envelope = Literal["sns", "eventbridge", "s3"]
 BatchOrder = Literal["accept_repeats"]
 
 
 class Shape(Enum):
-    """What a handler takes: the bare body, a message with its metadata, or many messages."""
+    """Names the argument of a handler: a body, a message with its metadata, or many messages."""
 
     BODY = "T"
     MESSAGE = "Message[T]"
@@ -32,24 +33,69 @@ class Shape(Enum):
 
 
 class Handles(Protocol):
-    """Whatever has a definition: the decorated function, or a test's own."""
+    """Has a definition: the decorated function, or a test's own."""
 
     @property
     def definition(self) -> HandlerDefinition:
-        """What the function takes and what its author said."""
+        """Give the function's signature and its author's options."""
+
+
+def definition_of(handler: Any) -> HandlerDefinition:
+    """Give what a host needs to know about a handler.
+
+    Raises:
+        HandlerDefinitionError: it is none; says what to write.
+    """
+    definition = getattr(handler, "definition", None)
+    if isinstance(definition, HandlerDefinition):
+        return definition
+    if isinstance(handler, FunctionType):
+        raise HandlerDefinitionError(
+            f"{name_of(handler)} is a function, not a handler: put @queue_handler on it"
+        )
+    raise HandlerDefinitionError(
+        f"a {type(handler).__name__} is no handler: give a function with @queue_handler on it"
+    )
+
+
+def settings_of(handler: Any, settings: Settings | None = None) -> Settings:
+    """Give the settings that a handler runs by; None takes the decorator's, file and environment.
+
+    Raises:
+        HandlerDefinitionError: one of the two is something else.
+        SettingsError: anything is wrong in file or environment.
+    """
+    from queue_runtime.config import Settings, load_settings  # a host's; a decorator needs none
+
+    definition = definition_of(handler)
+    if settings is None:
+        return load_settings(definition.settings)
+    if isinstance(settings, Settings):
+        return settings
+    raise HandlerDefinitionError(
+        f"{definition.name}: settings are what load_settings() gives, not a "
+        f"{type(settings).__name__}: write load_settings(arguments={{...}})"
+    )
 
 
 class NeedsSettings(Protocol):
-    """What the author asked for and only the operator's settings can complete."""
+    """Completes an option of the author by the operator's settings."""
 
     @property
     def needs_store(self) -> bool:
-        """Whether it does not work before the settings name a store."""
+        """Tell whether the settings have to name a store."""
+
+    def check(self, handler: str, body_type: Any) -> None:
+        """Refuse what cannot be read from any body of the handler's.
+
+        Raises:
+            HandlerDefinitionError: with what the body has instead.
+        """
 
     def bind(
         self, definition: HandlerDefinition, settings: Settings, *, fixed_locks: bool
     ) -> HandlerDefinition:
-        """Give a definition with the middleware that it takes."""
+        """Give a copy of the definition that has the middleware for this option."""
 
 
 class HandlerDefinition:
@@ -58,14 +104,14 @@ class HandlerDefinition:
     Args:
         function: the user's function of one argument; a bound method, a partial or an object with
             a method `__call__` too.
-        settings: what the author said of settings that an operator can override.
-        backoff: how long to wait before a retry; None takes the operator's numbers.
-        on_error: exception classes that mean something else than a retry.
-        envelope: the service that wrapped the producer's message.
+        settings: the author's values of settings that an operator can override.
+        backoff: delays before retries; None takes the operator's numbers.
+        on_error: exception classes, each with the signal or the backoff that it stands for.
+        envelope: the service that wrapped the producer's message; of several, the outermost first.
         batch_order: a batch handler's permission to run on an ordered queue.
-        delivery_middleware: what happens once for all messages that a host hands over.
-        call_middleware: what happens once for each call of the function.
-        idempotency: how repeated messages are told, once the settings are known.
+        delivery_middleware: middleware that runs once for all messages that arrived together.
+        call_middleware: middleware that runs once for each call of the function.
+        idempotency: the options by which repeated messages are recognised.
 
     `decodes_first` tells that bodies are decoded before the delivery middleware, which then may
     decide messages by themselves.
@@ -98,7 +144,7 @@ class HandlerDefinition:
         settings: Mapping[str, object] | None = None,
         backoff: Backoff | None = None,
         on_error: Mapping[type[Exception], Reaction] | None = None,
-        envelope: Envelope | None = None,
+        envelope: Envelope | Sequence[Envelope] | None = None,
         batch_order: BatchOrder | None = None,
         delivery_middleware: Sequence[DeliveryMiddleware] = (),
         call_middleware: Sequence[CallMiddleware] = (),
@@ -108,16 +154,20 @@ class HandlerDefinition:
         self.name = name_of(function)
         parameter, annotation = only_parameter(function, self.name)
         self.shape, body_type = _shape_of(annotation, self.name, parameter)
-        self.decode: Decoder | None = _decoder_of(body_type, self.name, parameter)
+        self.decode: Decoder = _decoder_of(body_type, self.name, parameter)
         self.is_async = is_async(function, self.name)
-        self.settings = dict(settings or {})
+        self.settings = _checked_settings(settings or {}, self.name)
+        if backoff is not None and not isinstance(backoff, Backoff):
+            raise HandlerDefinitionError(f"{self.name}: backoff is a Backoff, not {backoff!r}")
         self.backoff = backoff
         self.on_error = dict(on_error or {})
         RetryPolicy(reactions=self.on_error)  # a wrong reaction fails here, not on the first error
-        self.envelope = _one_of(envelope, get_args(Envelope), self.name, "envelope")
+        self.envelope = _envelopes(envelope, self.name)
         self.batch_order = _one_of(batch_order, ("accept_repeats",), self.name, "batch_order")
-        self.delivery_middleware = tuple(delivery_middleware)
-        self.call_middleware = tuple(call_middleware)
+        self.delivery_middleware = _callables(delivery_middleware, self.name, "delivery_middleware")
+        self.call_middleware = _callables(call_middleware, self.name, "call_middleware")
+        if idempotency is not None:
+            idempotency.check(self.name, body_type)
         self.idempotency = idempotency
         self.decodes_first = False
 
@@ -128,7 +178,7 @@ class HandlerDefinition:
     def bound(self, settings: Settings, *, fixed_locks: bool = False) -> HandlerDefinition:
         """Give what a host runs by: this, completed by the operator's settings.
 
-        `fixed_locks` says that no message is held for longer than it says on arrival.
+        `fixed_locks`: locks cannot be extended on this host, as on Lambda.
 
         Raises:
             SettingsError: they leave out what this handler needs.
@@ -172,7 +222,7 @@ def _shape_of(annotation: Any, name: str, parameter: str) -> tuple[Shape, Any]:
     return Shape.BODY, annotation
 
 
-def _decoder_of(body_type: Any, name: str, parameter: str) -> Decoder | None:
+def _decoder_of(body_type: Any, name: str, parameter: str) -> Decoder:
     if body_type is Any or body_type is object or body_type is type(None):
         raise HandlerDefinitionError(
             f"{name}: {parameter} could be anything: write what the body is, such as dict, bytes, "
@@ -184,8 +234,34 @@ def _decoder_of(body_type: Any, name: str, parameter: str) -> Decoder | None:
         raise HandlerDefinitionError(f"{name}: {error}") from error
 
 
+def _envelopes(value: Any, name: str) -> tuple[Envelope, ...]:
+    given = value if isinstance(value, list | tuple) else [value]
+    known = get_args(Envelope)
+    return tuple(_one_of(each, known, name, "envelope") for each in given if each is not None)
+
+
 def _one_of(value: Any, allowed: tuple[str, ...], name: str, option: str) -> Any:
     if value is None or value in allowed:
         return value
     choices = " or ".join(repr(choice) for choice in allowed)
     raise HandlerDefinitionError(f"{name}: {option} is {choices}, not {value!r}")
+
+
+def _checked_settings(settings: Mapping[str, object], name: str) -> dict[str, object]:
+    """Check what the author says of settings here, and not first where a host is made of it."""
+    if settings:
+        from queue_runtime.config.layers import Draft  # functions that say nothing do not pay
+
+        draft = Draft()
+        draft.say("author", settings)
+        if draft.problems:
+            raise HandlerDefinitionError(f"{name}: {'; '.join(draft.problems)}")
+    return dict(settings)
+
+
+def _callables(middleware: Any, name: str, option: str) -> tuple[Any, ...]:
+    if isinstance(middleware, list | tuple) and all(map(callable, middleware)):
+        return tuple(middleware)
+    raise HandlerDefinitionError(
+        f"{name}: {option} is a list of middleware, outermost first, even where it is one"
+    )

@@ -1,4 +1,4 @@
-"""Which messages of a delivery run together, in what order, and until when."""
+"""Decides which messages of a delivery run together, in what order, and until when."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class Deadline:
 
     @property
     def grace(self) -> float:
-        """How long cancelled handlers are waited for."""
+        """Give the seconds for which cancelled handlers are waited for."""
         return min(CANCEL_SECONDS, self.reserve / 2)
 
     def may_settle(self) -> bool:
-        """Whether another request to the queue service can be begun."""
+        """Tell whether time is left for another request to the queue service."""
         return self.left() > -0.75 * self.reserve
 
     def left(self) -> float:

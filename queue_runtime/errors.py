@@ -1,4 +1,4 @@
-"""The errors of the library, each naming who has to act on it.
+"""Defines the errors of the library; each names the person or part that has to act.
 
     QueueRuntimeError
     ├── HandlerDefinitionError (TypeError)   author: the function cannot be a handler
@@ -19,7 +19,7 @@ No error of this tree ever carries a body or a credential in its text.
 
 
 class QueueRuntimeError(Exception):
-    """Whatever this library raises on purpose; catch it to tell our errors from your own."""
+    """Root of all errors that this library raises; catch it to tell them from your own."""
 
 
 class HandlerDefinitionError(QueueRuntimeError, TypeError):
@@ -44,7 +44,7 @@ class EventError(QueueRuntimeError, ValueError):
 
 
 class InvocationFailedError(QueueRuntimeError):
-    """Raised to the Functions host, so that it gives back whatever is not settled yet."""
+    """Raised to the Functions host, so that it abandons the messages that are not settled yet."""
 
 
 class BodyDecodeError(QueueRuntimeError, ValueError):

@@ -44,7 +44,7 @@ class Handler(Generic[ArgumentT, ResultT]):
         self.definition = definition
         self._function: Callable[[ArgumentT], ResultT] = definition.function
         self._lambda_host: LambdaHost | None = None
-        if "AWS_LAMBDA_RUNTIME_API" in os.environ:
+        if self._is_entry_point():
             self.lambda_host()  # at INIT, so that a wrong setting fails there and not on a message
 
     @overload
@@ -66,6 +66,21 @@ class Handler(Generic[ArgumentT, ResultT]):
 
     def __repr__(self) -> str:
         return f"<Handler {self.definition!r}>"
+
+    def _is_entry_point(self) -> bool:
+        """Tell whether this process is a Lambda function whose `Handler` names this one.
+
+        Others of its module may lack a setting or a store here: they are of other functions. One
+        that is named by another name, or from another module, is made on its first call. Where
+        nothing is named, as in a runtime of one's own, it could be any.
+        """
+        if "AWS_LAMBDA_RUNTIME_API" not in os.environ:
+            return False
+        named = os.environ.get("_HANDLER")
+        if not named:
+            return True
+        module, _, name = named.rpartition(".")
+        return (module.replace("/", "."), name) == (self.__module__, self.__name__)
 
     def lambda_host(self) -> LambdaHost:
         """Make the Lambda host on first use, by the settings of that moment, and keep it."""
@@ -106,7 +121,7 @@ def queue_handler(
     backoff: Backoff | None = None,
     on_error: Mapping[type[Exception], Reaction] | None = None,
     dead_letter: str | None = None,
-    envelope: Envelope | None = None,
+    envelope: Envelope | Sequence[Envelope] | None = None,
     concurrency: int | None = None,
     delayed_retries: bool | None = None,
     batch_order: BatchOrder | None = None,
@@ -126,7 +141,7 @@ def queue_handler(
     backoff: Backoff | None = None,
     on_error: Mapping[type[Exception], Reaction] | None = None,
     dead_letter: str | None = None,
-    envelope: Envelope | None = None,
+    envelope: Envelope | Sequence[Envelope] | None = None,
     concurrency: int | None = None,
     delayed_retries: bool | None = None,
     batch_order: BatchOrder | None = None,
@@ -152,7 +167,8 @@ def queue_handler(
         on_error: exception classes to treat as a signal, or to retry by a backoff of their own.
         dead_letter: where dead-letters go: a queue's name, ARN or URL. On Lambda, without one, they
             are retried until the queue's redrive policy moves them.
-        envelope: "sns" or "eventbridge", to take the producer's message out of it first.
+        envelope: "sns", "eventbridge" or "s3", to take the producer's message out of it first; or
+            several, the outermost first, such as ["sns", "s3"].
         concurrency: how many async calls run together (10).
         delayed_retries: on Service Bus, delay every retry by a scheduled copy of the message; else
             only `Retry(after=...)` is delayed, and all others come back at once.

@@ -1,4 +1,4 @@
-"""What arrives: one message, or a batch of them, over whatever record the queue service sent."""
+"""Defines a message, and a batch of them, as lazy views of the queue service's records."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _READ_FROM_WIRE = frozenset(
 
 
 class Wire(Protocol):
-    """How one queue service's raw record is read: a function for each field of `Message`."""
+    """Reads one queue service's raw records: a method for each field of `Message`."""
 
     def id(self, raw: Any, /) -> str:
         """Give the original id where a copy carries one, else the broker's."""
@@ -41,7 +41,14 @@ class Wire(Protocol):
         """Give the queue service's own id of this copy."""
 
     def payload(self, raw: Any, /) -> str | bytes:
-        """Give the body in the form in which the service sent it."""
+        """Give the body in the form in which the service sent it.
+
+        It is read before the handler's call, so this is where a message says that it cannot be
+        read: its body or anything else of it.
+
+        Raises:
+            BodyDecodeError: it is poison, and this message alone.
+        """
 
     def attributes(self, raw: Any, /) -> Mapping[str, Any]:
         """Give the producer's attributes, without those that this library adds to copies."""
@@ -59,14 +66,14 @@ class Wire(Protocol):
         """Give the time of the send in UTC, or None."""
 
     def receipt(self, raw: Any, /) -> Any:
-        """Give what the service wants back when the message is settled."""
+        """Give the token by which the service settles the message."""
 
     def dead_letter(self, raw: Any, /) -> DeadLetterRecord | None:
-        """Give what a dead-letter entry says of its failure; None where it is no such entry."""
+        """Read the failure from a dead-letter entry; None where the record is no such entry."""
 
 
 class DeadLetterRecord(NamedTuple):
-    """What is known of why a message was dead-lettered; None for what was not written down.
+    """Describes why a message was dead-lettered; None for each fact that was not recorded.
 
     - `reason`: why. `error_type`, `error`: what the handler raised, and its text.
     - `queue`, `handler`: where that was. `deliveries`: how often it had been delivered by then.
@@ -100,6 +107,7 @@ class Message(Generic[BodyT]):
       elsewhere, also once a redrive has brought it back to the queue where it failed.
     - `decided`: the outcome of a message that must not reach the handler (poison, a duplicate);
       None for all others. Set while it waits for its turn.
+    - `opened`: its envelope has been opened, so that the message inside is what the fields tell of.
     - `native`: the service's own record, for what this class does not cover.
     """
 
@@ -117,6 +125,7 @@ class Message(Generic[BodyT]):
         "id",
         "locked_until",
         "native",
+        "opened",
         "payload",
         "queue",
         "receipt",
@@ -136,6 +145,7 @@ class Message(Generic[BodyT]):
     locked_until: float
     dead_letter: DeadLetterRecord | None
     decided: Outcome | None
+    opened: bool
     native: Any
 
     def __init__(self, native: Any, wire: Wire, queue: str) -> None:
@@ -155,6 +165,8 @@ class Message(Generic[BodyT]):
                 value = getattr(self._wire, name)(self.native)
             elif name == "decided":
                 value = None
+            elif name == "opened":
+                value = False
             elif name == "body":
                 payload = self.payload
                 value = payload.encode() if isinstance(payload, str) else payload
@@ -195,6 +207,7 @@ class Message(Generic[BodyT]):
         message.delivery_count, message.enqueued_at = delivery_count, enqueued_at
         message.receipt, message.locked_until = None, inf
         message.dead_letter = message.decided = None
+        message.opened = False
         return message
 
 
@@ -224,10 +237,10 @@ class Batch(Sequence[Message[BodyT]]):
         return made
 
     def fail(self, message: Message[BodyT], error: Exception | type[Signal]) -> None:
-        """Give one message another fate than the rest: an exception, or one of the signals.
+        """Mark one message as failed, with an exception or a signal that decides its outcome.
 
-        It goes by the message object's position, since ids can be missing or repeated; the last
-        call for a message counts.
+        The message object is looked up by its position, since ids can be missing or repeated. The
+        last call for a message counts.
 
         Raises:
             ValueError: the message is not of this batch.

@@ -1,4 +1,4 @@
-"""The two seams around a handler, as Protocols, and the shapes of what is called through them."""
+"""Defines the two kinds of middleware as Protocols, and the types of the functions they call."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ RunBatch: TypeAlias = Callable[[Messages], Coroutine[Any, Any, Sequence[Outcome]
 
 
 class DeliveryMiddleware(Protocol):
-    """What happens once for all messages that a host hands over together.
+    """Surrounds the handling of all messages that arrived together.
 
-    Give back one outcome for each message, in their order; messages need not be passed on.
-    A middleware that never suspends says `blocking = True`, so that no event loop is needed for it.
+    Returns one outcome for each message, in their order; messages need not be passed on.
+    A middleware that never suspends sets `blocking = True`, so that it runs without an event loop.
     """
 
     async def __call__(self, messages: Messages, call_next: Process, /) -> Sequence[Outcome]:
-        """Answer for all messages."""
+        """Give the outcome of each message, in their order."""
 
 
 class CallMiddleware(Protocol):
-    """What happens once for each call of the handler: one message, or all of a batch handler's.
+    """Surrounds each call of the handler: one message, or all of a batch handler's.
 
     The same rules as for `DeliveryMiddleware`.
     """
 
     async def __call__(self, messages: Messages, call_next: Process, /) -> Sequence[Outcome]:
-        """Answer for the messages of one call."""
+        """Give the outcome of each message of one call, in their order."""
 
 
 class Around(Protocol):
-    """What surrounds every call of a handler and changes no outcome: spans, times, log fields."""
+    """Surrounds every call of a handler and changes no outcome: spans, times, log fields."""
 
     def one(self, run: Run, /) -> Run:
         """Surround the call for one message."""

@@ -1,4 +1,4 @@
-"""What is to become of a message, in the user's words (signals) and in the hosts' (outcomes)."""
+"""Defines the decisions about a message: signals for handlers, outcomes for hosts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 
 class Signal(Exception):
-    """What a handler raises to decide a message's fate itself; not an error."""
+    """Decides an outcome when a handler raises it; not an error."""
 
     reason = ""  # of the class too: a subclass with an __init__ of its own need not call ours
 
@@ -33,7 +33,7 @@ class Retry(Signal):
 
 
 class DeadLetter(Signal):
-    """Put this message aside now, with the reason, for a person to look at."""
+    """Dead-letter this message now, with the reason, for a person to look at."""
 
 
 class Discard(Signal):
@@ -41,7 +41,7 @@ class Discard(Signal):
 
 
 class Disposition(StrEnum):
-    """What a host or transport does with a message: the three verbs of settling."""
+    """Names the three ways to settle a message."""
 
     ACK = "ack"
     RETRY = "retry"
@@ -49,19 +49,18 @@ class Disposition(StrEnum):
 
 
 class Outcome:
-    """The one fate of one delivery.
+    """The decision about one delivery of one message.
 
     - `delay`: seconds until the next delivery; None leaves it to the queue's own time.
-    - `asked`: the delay is the author's own word, not the backoff's; where a delay has its price,
-      this one is worth it.
+    - `asked`: the author chose the delay, not the backoff; such a delay is made even by a copy.
     - `reason`: a sentence for the dead-letter entry and the log; it never holds a body.
     - `error`: what the handler raised, if it did.
     - `unrun`: the handler did not get to finish (deadline, group order, breaker, a duplicate in
       progress). Unrun is not failed: it never counts as the last allowed delivery.
-    - `may_run`: the handler could not be stopped, so it may be at work still.
-    - `settled`: it has been carried out already, since its group could not go on before.
+    - `may_run`: the handler could not be stopped, and may still run.
+    - `settled`: the step was carried out already, since the group had to wait for it.
 
-    Never changed: hosts share the common ones. `replace` makes another.
+    Immutable, since hosts share the common ones. `replace` makes another.
     """
 
     __slots__ = ("asked", "delay", "disposition", "error", "may_run", "reason", "settled", "unrun")

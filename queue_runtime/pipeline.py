@@ -1,4 +1,4 @@
-"""What happens around a handler: the two middleware seams, body decoding, and the call itself."""
+"""Decodes bodies, runs the middleware and calls the handler."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 ResultT = TypeVar("ResultT")
 
 
-def _opener(envelope: Envelope | None) -> Callable[[Message[Any]], None] | None:
-    if envelope is None:
+def _opener(envelopes: Sequence[Envelope]) -> Callable[[Message[Any]], None] | None:
+    if not envelopes:
         return None
-    from queue_runtime.envelopes import ENVELOPES  # most messages come without one
+    from queue_runtime.envelopes import opener  # most messages come without one
 
-    return ENVELOPES[envelope]
+    return opener(envelopes)
 
 
 class Pipeline:
@@ -65,22 +65,38 @@ class Pipeline:
             getattr(middleware, "blocking", False) for middleware in chain
         )
         self._unwrap = _opener(definition.envelope)
-        self._early = self._unwrap is not None or definition.decodes_first
+        # Whether messages can be decided before it is their turn.
+        self._early = self._unwrap is not None or bool(definition.delivery_middleware)
         run, run_batch = self._build_run(), self._run_batch
         self.run: Run = run if around is None else around.one(run)
         self.run_batch: RunBatch = run_batch if around is None else around.batch(run_batch)
 
+    def open(self, messages: Messages) -> None:
+        """Open the envelopes, before anything is told of the messages; once for each message.
+
+        One that cannot be opened is poison, but is passed on all the same: on an ordered queue it
+        has to be settled in its turn.
+        """
+        unwrap = self._unwrap
+        if unwrap is None:
+            return
+        for message in messages:
+            if message.opened:
+                continue
+            message.opened = True
+            try:
+                unwrap(message)
+            except Exception as error:  # whatever a producer wrote, only its own message may fail
+                message.decided = self.policy.outcome(error, message)
+
     def deliver(
         self, messages: Messages, dispatch: Process
     ) -> Coroutine[Any, Any, Sequence[Outcome]]:
-        """Answer for all messages of one delivery, through `dispatch`, which runs them.
-
-        A message whose envelope cannot be opened is poison, but is passed on all the same: on an
-        ordered queue it has to be settled in its turn.
-        """
-        if self._early:
-            self._prepare(messages)
+        """Answer for all messages of one delivery, through `dispatch`, which runs them."""
+        self.open(messages)
         middleware = self.definition.delivery_middleware
+        if middleware:
+            self._read_first(messages)
         return _through(middleware, messages, dispatch) if middleware else dispatch(messages)
 
     async def _run_batch(self, messages: Messages) -> list[Outcome]:
@@ -101,38 +117,39 @@ class Pipeline:
                     outcomes[position] = next(answers)
         return [outcomes[position] for position in range(len(messages))]
 
-    def _prepare(self, messages: Messages) -> None:
-        unwrap = self._unwrap
+    def _read_first(self, messages: Messages) -> None:
+        """Decide what cannot be read: by no id of such a message can anything be claimed."""
         decode = self.definition.decode if self.definition.decodes_first else None
         for message in messages:
+            if message.decided is not None:
+                continue
             try:
-                if unwrap is not None:
-                    unwrap(message)
+                payload = message.payload
                 if decode is not None:
-                    message.body = decode(message.payload)
+                    message.body = decode(payload)
             except Exception as error:  # whatever a producer wrote, only its own message may fail
                 message.decided = self.policy.outcome(error, message)
 
     def _decode(self, message: Message[Any]) -> Outcome | None:
         if self._early and message.decided is not None:
             return message.decided
-        decode = self.definition.decode
         try:
-            if decode is not None and not self.definition.decodes_first:
-                message.body = decode(message.payload)
+            if not self.definition.decodes_first:
+                message.body = self.definition.decode(message.payload)
         except Exception as error:  # poison, or a validator of the user's that needs a service
             return self.policy.outcome(error, message)
         return None
 
     def _build_run(self) -> Run:
-        middleware = self.definition.call_middleware
-        if not middleware and not self._early:
-            return self._call_one(self.definition.decode)
-        call = self._call_one(None)
-        if not middleware and self.definition.decodes_first:
+        middleware, definition = self.definition.call_middleware, self.definition
+        if not middleware:
+            call = self._call_one(None if definition.decodes_first else definition.decode)
+            if not self._early:
+                return call
             return lambda message: (
                 call(message) if message.decided is None else _known(message.decided)
             )
+        call = self._call_one(None)
 
         async def process(messages: Messages) -> Sequence[Outcome]:
             return (await call(messages[0]),)
@@ -185,10 +202,14 @@ class Pipeline:
             if not _cancelled_itself(error):
                 raise
             raised = error
-        failures = (batch.failures.get(position, raised) for position in range(len(messages)))
+        outcome, marked = self.policy.outcome, batch.failures
         return [
-            ACK if failure is None else self.policy.outcome(failure, message)
-            for message, failure in zip(messages, failures, strict=True)
+            outcome(marked[position], message)
+            if position in marked
+            else ACK
+            if raised is None
+            else outcome(raised, message, shared=True)
+            for position, message in enumerate(messages)
         ]
 
 
@@ -212,7 +233,7 @@ async def _known(outcome: Outcome) -> Outcome:
 
 
 async def _finished(result: Any, is_async: bool) -> None:
-    """Await what an async handler gave; refuse an awaitable that nobody was going to run."""
+    """Await an async handler's result; refuse an awaitable of a sync one, which would never run."""
     if is_async and hasattr(result, "__await__"):
         await result
     elif hasattr(result, "__await__"):

@@ -1,4 +1,4 @@
-"""Makes text from outside fit to be shown: in a log line, a span, a terminal."""
+"""Escapes and cuts text from outside, for log lines, spans and terminals."""
 
 from __future__ import annotations
 

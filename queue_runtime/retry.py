@@ -75,9 +75,9 @@ Reaction: TypeAlias = "Signal | type[Signal] | Backoff"
 
 
 class RetryPolicy:
-    """What becomes of a message whose handler raised.
+    """Decides the outcome of a message whose handler raised.
 
-    - A signal does what it says. A body that cannot be decoded is poison: dead-lettered at once.
+    - A signal decides. A body that cannot be decoded is poison: dead-lettered at once.
     - `reactions` maps exception classes to a signal or to a backoff of their own; the class nearest
       in the exception's own order of inheritance counts.
     - Of an exception group the exception inside it decides that is safest to follow: one that asks
@@ -99,11 +99,17 @@ class RetryPolicy:
         self.backoff = backoff or Backoff()
         self.reactions = _checked(reactions or {})
 
-    def outcome(self, error: BaseException, message: Message[object]) -> Outcome:
-        """Decide one message's fate from what its handler raised; never loses it."""
+    def outcome(
+        self, error: BaseException, message: Message[object], *, shared: bool = False
+    ) -> Outcome:
+        """Decide the outcome from the exception that the handler raised; never loses a message.
+
+        `shared` says that it was raised for a whole batch: a body that cannot be decoded is then
+        none of this message's, since its own was decoded before the call.
+        """
         if isinstance(error, BaseExceptionGroup) and not self._names_group(error):
             error = self._decisive(error)
-        if isinstance(error, BodyDecodeError):
+        if isinstance(error, BodyDecodeError) and not shared:
             error.__traceback__ = None  # a place in our own decoder, which helps nobody
             return Outcome(Disposition.DEAD_LETTER, reason=f"poison: {error}", error=error)
         reaction = error if isinstance(error, Signal) else self._reaction(error)

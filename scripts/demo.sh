@@ -16,7 +16,7 @@ run() {
 echo "2,000 orders: most are good, some fail once, some never get through, some are no orders."
 echo
 "$python" -m functions.demo >"$work/orders.jsonl"
-run send --queue local://orders --lines "$work/orders.jsonl"
+run send --queue local://orders --lines "$work/orders.jsonl" --table
 echo
 run poll functions.orders:take_order --queue local://orders --until-empty --table --quiet
 echo
@@ -25,7 +25,7 @@ echo "The same handler as an AWS Lambda function, over recorded SQS events:"
 show() {
     echo
     # The log says again what the table shows.
-    run invoke "functions.orders:$1" "functions/events/$2.json" --dead-letter "$3" \
+    run invoke "functions.orders:$1" "functions/events/$2.json" --dead-letter "$3" --table \
         2>"$work/log" || { cat "$work/log" >&2; exit 1; }
 }
 
@@ -37,5 +37,5 @@ show take_order_from_sns sns orders-dlq
 echo
 echo "The same handler as an Azure Function, over Service Bus messages:"
 echo
-run invoke --azure functions.orders:take_order functions/events/azure/messages.json \
+run invoke --azure functions.orders:take_order functions/events/azure/messages.json --table \
     2>"$work/log" || { cat "$work/log" >&2; exit 1; }

@@ -15,7 +15,7 @@ DOCS = ROOT / "docs"
 
 def main(page: Path, wanted: Callable[[str], str], arguments: Sequence[str]) -> int:
     """Write what `wanted` makes of the page as it is, or with --check only compare."""
-    current = page.read_text()
+    current = page.read_text() if page.exists() else ""
     if arguments != ["--check"]:
         page.write_text(wanted(current))
     elif current != wanted(current):

@@ -1,14 +1,10 @@
 """A message that arrives twice is worked on once."""
 
+# --8<-- [start:short]
 from pydantic import BaseModel
 
-from queue_runtime import Idempotency, Message, queue_handler
-from queue_runtime.config import load_settings
-from queue_runtime.hosts.aws_lambda.host import LambdaHost
-from queue_runtime.idempotency.stores.memory import MemoryStore
-from queue_runtime.testing import lambda_context, sqs_event
+from queue_runtime import queue_handler
 
-store = MemoryStore()
 charged: list[str] = []
 
 
@@ -17,11 +13,6 @@ class Order(BaseModel):
     amount: int
 
 
-def count(message: Message[Order]) -> None:
-    charged.append(f"again: {message.id}")
-
-
-# --8<-- [start:short]
 @queue_handler(queue="orders", idempotency_key="id")
 def charge(order: Order) -> None:
     charged.append(order.id)
@@ -31,6 +22,13 @@ def charge(order: Order) -> None:
 
 
 # --8<-- [start:options]
+from queue_runtime import Idempotency, Message, queue_handler
+
+
+def count(message: Message[Order]) -> None:
+    charged.append(f"again: {message.id}")
+
+
 @queue_handler(
     queue="orders",
     idempotency=Idempotency(
@@ -48,6 +46,11 @@ def charge_each(order: Order) -> None:
 
 
 # --8<-- [start:test]
+from queue_runtime import Idempotency, queue_handler
+from queue_runtime.idempotency.stores.memory import MemoryStore
+from queue_runtime.testing import lambda_context, sqs_event
+
+
 def test_an_order_is_charged_once() -> None:
     charged.clear()
     store = MemoryStore()
@@ -66,6 +69,9 @@ def test_an_order_is_charged_once() -> None:
 
 
 def test_the_other_forms() -> None:
+    from queue_runtime.config import load_settings
+    from queue_runtime.hosts.aws_lambda.host import LambdaHost
+
     for handler, expected in ((charge, ["a-2"]), (charge_each, ["a-2", "again: m"])):
         charged.clear()
         settings = load_settings(

@@ -1,11 +1,9 @@
 """What a handler on an ordered queue can rely on."""
 
+# --8<-- [start:handler]
 from dataclasses import dataclass
 
-import pytest
-
-from queue_runtime import Batch, HandlerDefinitionError, queue_handler
-from queue_runtime.testing import lambda_context, sqs_event
+from queue_runtime import queue_handler
 
 
 @dataclass
@@ -16,7 +14,6 @@ class Step:
 done: list[int] = []
 
 
-# --8<-- [start:handler]
 @queue_handler(queue="steps.fifo")
 def take_step(step: Step) -> None:
     if step.number == 2:
@@ -28,6 +25,9 @@ def take_step(step: Step) -> None:
 
 
 # --8<-- [start:batch]
+from queue_runtime import Batch, queue_handler
+
+
 @queue_handler(queue="steps.fifo", batch_order="accept_repeats")
 def take_steps(steps: Batch[Step]) -> None:
     for message in steps:
@@ -43,6 +43,11 @@ def unaware(steps: Batch[Step]) -> None:
 
 
 def test_a_batch_handler_must_accept_repeats() -> None:
+    import pytest
+
+    from queue_runtime import HandlerDefinitionError
+    from queue_runtime.testing import lambda_context, sqs_event
+
     event = sqs_event(Step(1), Step(3), queue="steps.fifo")
     done.clear()
     assert take_steps(event, lambda_context()) == {"batchItemFailures": []}

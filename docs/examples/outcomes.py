@@ -1,25 +1,16 @@
 """What becomes of a message, decided by the handler."""
 
-from queue_runtime import (
-    Backoff,
-    DeadLetter,
-    Discard,
-    Disposition,
-    Message,
-    Retry,
-    queue_handler,
-)
-from queue_runtime.testing import deliver
-
-
 # --8<-- [start:signals]
+from queue_runtime import DeadLetter, Discard, Message, Retry, queue_handler
+
+
 @queue_handler(queue="payments")
 def pay(message: Message[dict]) -> None:
     payment = message.body
     if payment["state"] == "cancelled":
         raise Discard("cancelled")  # acknowledged, the reason is logged
     if payment["amount"] <= 0:
-        raise DeadLetter("nothing to pay")  # put aside now, with the reason
+        raise DeadLetter("nothing to pay")  # dead-lettered now, with the reason
     if payment["state"] == "pending":
         raise Retry("not settled yet", after=120)  # again in two minutes
 
@@ -27,11 +18,14 @@ def pay(message: Message[dict]) -> None:
 # --8<-- [end:signals]
 
 
+# --8<-- [start:policy]
+from queue_runtime import Backoff, queue_handler
+
+
 class CardDeclinedError(Exception):
     """The bank said no."""
 
 
-# --8<-- [start:policy]
 @queue_handler(
     queue="payments",
     max_deliveries=6,
@@ -49,6 +43,10 @@ def charge(payment: dict) -> None:
 
 
 # --8<-- [end:policy]
+
+
+from queue_runtime import Disposition
+from queue_runtime.testing import deliver
 
 
 def test_the_signals() -> None:

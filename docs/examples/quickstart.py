@@ -37,6 +37,8 @@ def test_a_greeting_without_a_name_is_retried() -> None:
 # --8<-- [start:model]
 from dataclasses import dataclass
 
+from queue_runtime import queue_handler
+
 
 @dataclass
 class Greeting:

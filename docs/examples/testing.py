@@ -1,11 +1,9 @@
 """How handlers are tested."""
 
-import asyncio
+# --8<-- [start:plain]
 from dataclasses import dataclass
-from typing import Any
 
-from queue_runtime import Batch, Disposition, Message, queue_handler
-from queue_runtime.testing import adeliver, deliver, lambda_context, sqs_event
+from queue_runtime import Message, queue_handler
 
 
 @dataclass
@@ -24,7 +22,6 @@ def ship(message: Message[Parcel]) -> None:
     shipped.append(message.body.id)
 
 
-# --8<-- [start:plain]
 def test_the_function_itself() -> None:
     ship(Message.of(Parcel("p-1", grams=500)))
     assert "p-1" in shipped
@@ -34,6 +31,10 @@ def test_the_function_itself() -> None:
 
 
 # --8<-- [start:deliver]
+from queue_runtime import Disposition
+from queue_runtime.testing import deliver
+
+
 def test_the_third_failure_is_the_last() -> None:
     heavy = Parcel("p-2", grams=50_000)
     assert deliver(ship, heavy, deliveries=2).disposition is Disposition.RETRY
@@ -53,6 +54,12 @@ def test_what_is_no_parcel_is_put_aside() -> None:
 
 
 # --8<-- [start:async]
+import asyncio
+
+from queue_runtime import queue_handler
+from queue_runtime.testing import adeliver
+
+
 @queue_handler(queue="parcels")
 async def track(parcel: Parcel) -> None:
     await asyncio.sleep(0)
@@ -72,6 +79,9 @@ async def from_a_running_loop() -> None:
 
 
 # --8<-- [start:batch]
+from queue_runtime import Batch, queue_handler
+
+
 @queue_handler(queue="parcels")
 def weigh(parcels: Batch[Parcel]) -> None:
     for message in parcels:
@@ -89,6 +99,11 @@ def test_only_the_heavy_one_is_marked() -> None:
 
 
 # --8<-- [start:event]
+from typing import Any
+
+from queue_runtime.testing import lambda_context, sqs_event
+
+
 def test_the_reply_to_lambda() -> None:
     event: dict[str, Any] = sqs_event(Parcel("p-8", grams=1), Parcel("p-9", grams=2))
     assert ship(event, lambda_context(seconds=30)) == {"batchItemFailures": []}

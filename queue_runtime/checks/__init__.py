@@ -1,4 +1,4 @@
-"""Rules that say before a deployment what would go wrong after it: one module a subject."""
+"""Finds mistakes before a deployment: one module for each subject."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Literal, NamedTuple
 
 
 class Finding(NamedTuple):
-    """What a rule has to say.
+    """Describes one mistake that a rule found.
 
     - `rule`: its name, to search for.
     - `level`: an "error" will go wrong; a "warning" may.
-    - `text`: what is, what follows from it and what to change.
+    - `text`: the thing, its state, the consequence and the fix.
     """
 
     rule: str

@@ -1,4 +1,4 @@
-"""Whether it is remembered for long enough that a message is done."""
+"""Checks that finished keys are kept for longer than a message can come back."""
 
 from __future__ import annotations
 

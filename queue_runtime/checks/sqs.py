@@ -1,53 +1,84 @@
-"""What an SQS queue's own attributes say, for the rules that compare them with a handler."""
+"""Reads an SQS queue's attributes, for the rules that compare them with a handler."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from queue_runtime.clouds.aws import error_code, parse_queue_arn, sqs_client
+from queue_runtime.checks import Finding
+from queue_runtime.clouds.aws import (
+    QueueArn,
+    error_code,
+    parse_queue_arn,
+    queue_arn,
+    sqs_client,
+)
+from queue_runtime.clouds.aws import queue_url as url_of_arn
 from queue_runtime.errors import AccessDeniedError, QueueNotFoundError, TransportError
+from queue_runtime.transports.sqs.address import read_address
+from queue_runtime.transports.sqs.queue_attributes import QueueFacts, facts_of, misfits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from queue_runtime.config import Settings
 
 _RETENTION = "MessageRetentionPeriod"
 
 
 class QueueTimes(NamedTuple):
-    """For how long a queue, and the dead-letter queue of its redrive policy, keep messages."""
+    """For how long a queue, and its dead-letter queue, keep messages; None where it has none."""
 
     queue_seconds: float
     dead_letter_seconds: float | None
 
 
-def read_times(name: str, region: str, *, clients: Callable[[str], Any] = sqs_client) -> QueueTimes:
-    """Ask SQS.
+def read_queue(
+    url: str, settings: Settings, *, clients: Callable[[str], Any] = sqs_client
+) -> tuple[QueueTimes, QueueFacts]:
+    """Ask SQS for a queue, and for the dead-letter queue that its messages would go to.
 
     Raises:
         MissingExtraError: the AWS SDK is not installed.
         QueueNotFoundError: the queue, or its dead-letter queue, is not there.
         TransportError: SQS refused, or could not be reached.
     """
+    address = read_address(url)
+    region = address.region or settings.aws_region or "us-east-1"
     client = clients(region)
-    attributes = _attributes(client, name)
-    policy = json.loads(attributes.get("RedrivePolicy", "{}"))
-    dead_letter = policy.get("deadLetterTargetArn")
-    seconds = None
-    if dead_letter:
-        seconds = float(_attributes(client, parse_queue_arn(dead_letter).name)[_RETENTION])
-    return QueueTimes(float(attributes[_RETENTION]), seconds)
+    arn = QueueArn("aws", region, address.account, address.name)
+    attributes = _attributes(client, arn)
+    known = parse_queue_arn(attributes["QueueArn"])
+    facts = facts_of("", known, attributes)
+    named = facts.redrive_target or settings.dead_letter
+    if named is None:
+        return QueueTimes(float(attributes[_RETENTION]), None), facts
+    target = queue_arn(named, known)
+    there = client if target.region == region else clients(target.region)
+    seconds = float(_attributes(there, target)[_RETENTION])
+    return QueueTimes(float(attributes[_RETENTION]), seconds), facts
 
 
-def _attributes(client: Any, name: str) -> dict[str, str]:
+def queue_findings(facts: QueueFacts, settings: Settings) -> Iterator[Finding]:
+    """Say how a queue and the settings work against each other, as a poller does at its start."""
+    dead_letter = settings.dead_letter or facts.redrive_target
+    for what, sentence in misfits(facts, settings, dead_letter=dead_letter):
+        yield Finding(what.replace("_", "-"), "warning", f"{facts.arn.name}: {sentence}")
+
+
+def _attributes(client: Any, queue: QueueArn) -> dict[str, str]:
+    name = queue.name
     try:
-        url = client.get_queue_url(QueueName=name)["QueueUrl"]
-        names = [_RETENTION, "RedrivePolicy"]
-        answer = client.get_queue_attributes(QueueUrl=url, AttributeNames=names)
+        if queue.account:
+            url = url_of_arn(client, queue)
+        else:
+            url = client.get_queue_url(QueueName=name)["QueueUrl"]
+        answer = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
     except Exception as error:
         code = error_code(error)
         if code is None:
-            raise
+            raise TransportError(
+                f"SQS could not be asked for {name}: {type(error).__name__}"
+            ) from error
         if "NonExistentQueue" in code or "QueueDoesNotExist" in code:
             raise QueueNotFoundError(
                 f"there is no SQS queue {name!r} here: see its region"

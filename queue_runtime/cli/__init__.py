@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from queue_runtime.cli.arguments import epilog
 from queue_runtime.errors import QueueRuntimeError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _COMMANDS = {
     "config": "show every setting with its value, its source, and where it has no effect",
     "check": "say what would go wrong with a handler on its queue",
+    "completion": "print what a shell completes our commands by",
     "invoke": "run a handler over a file of events, as Lambda or Azure Functions would",
     "poll": "consume a queue with a handler, until it is told to stop",
     "send": "put messages into a queue",
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here, where a reader that has gone is met
         return code
     except QueueRuntimeError as error:
-        print(f"queue-runtime {options.command}: {error}", file=sys.stderr)  # noqa: T201
+        _tell(options, error)
         return USER_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -46,17 +48,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _tell(options: argparse.Namespace, error: QueueRuntimeError) -> None:
+    from queue_runtime.cli import tracebacks
+
+    if error.__cause__ is not None and tracebacks.asked(options):
+        tracebacks.show(error.__cause__)
+    print(f"queue-runtime {options.command}: {error}", file=sys.stderr)  # noqa: T201
+
+
+class _Version(argparse.Action):
+    """Prints the version; it is looked up for nobody else."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from queue_runtime import __version__
+
+        python = ".".join(map(str, sys.version_info[:3]))
+        sys.stdout.write(f"queue-runtime {__version__} (Python {python})\n")
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="queue-runtime",
         description="One decorated function consumes a queue, with the same outcome on every host.",
+        epilog="queue-runtime COMMAND --help has examples and the environment variables.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="print the version, and Python's"
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, purpose in _COMMANDS.items():
-        command = commands.add_parser(
-            name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}."
-        )
         module = import_module(f"queue_runtime.cli.{name}")
+        command = commands.add_parser(
+            name,
+            help=purpose,
+            description=f"{purpose[0].upper()}{purpose[1:]}.",
+            epilog=epilog(getattr(module, "EXAMPLES", ()), getattr(module, "SETTINGS", ())),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
         module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, parser=parser)
     return parser

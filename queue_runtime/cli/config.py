@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from queue_runtime.cli import arguments
 from queue_runtime.cli.output import json_line, line, table
 from queue_runtime.cli.targets import find_handler
 from queue_runtime.config import load_settings
@@ -16,7 +17,13 @@ if TYPE_CHECKING:
     from queue_runtime.config import Settings
     from queue_runtime.config.explain import Explanation
 
-_HOSTS = ("lambda", "functions", "poll")
+EXAMPLES: Final = (
+    "queue-runtime config functions.orders:take_order",
+    "queue-runtime config functions.orders:take_order concurrency QUEUE_DLQ_NAME",
+    "queue-runtime config --said --json",
+    "queue-runtime config --schema > queue-runtime.schema.json",
+)
+SETTINGS: Final = ("queue", "environment")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,11 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a handler, such as functions.orders:take_order, and settings to show in full",
     )
     parser.add_argument("--queue", metavar="URL", help="its queue, as poll takes it")
-    parser.add_argument("--config", metavar="FILE", help="a settings file, TOML or YAML")
+    folder = parser.add_argument(
+        "--app-dir", default=".", metavar="FOLDER", help=arguments.APP_DIR_HELP
+    )
+    arguments.complete_by("folder", folder)
+    arguments.add_config(parser)
     parser.add_argument("--said", action="store_true", help="leave out what has its default")
-    shown = parser.add_mutually_exclusive_group()
-    shown.add_argument("--json", action="store_true", help="a JSON line for each setting")
-    shown.add_argument("--schema", action="store_true", help="the JSON schema of the file")
+    parser.add_argument("--schema", action="store_true", help="print the file's JSON schema")
+    parser.add_argument("--json", action="store_true", help="a JSON line for each setting")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -64,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
 def _settings(targets: Sequence[str], options: argparse.Namespace) -> Settings:
     author: dict[str, object] = {}
     for target in targets:
-        author = find_handler(target).definition.settings
+        author = find_handler(target, options.app_dir).definition.settings
     return load_settings(author, file=options.config, arguments={"--queue": options.queue})
 
 

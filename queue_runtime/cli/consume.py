@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from queue_runtime.hosts.poller import Poller, Until
-from queue_runtime.hosts.poller.health import HealthServer
+from queue_runtime.hosts.poller.health import Health, HealthServer
 from queue_runtime.transports import open_transport
 
 if TYPE_CHECKING:
@@ -37,10 +37,13 @@ async def consume(
     *,
     observe: Callable[[Job, Message[Any], Outcome], None],
     started: Callable[[Sequence[tuple[Job, Poller]]], asyncio.Task[None]],
+    stopping: Callable[[], None],
     ending: Ending,
     with_parent: bool = False,
 ) -> None:
     """Poll all jobs, until they end by themselves, a signal does it, or the parent has gone.
+
+    `stopping` is called when a signal begins the end, while handlers may still run.
 
     A poller that fails ends the others too, since half a service looks like a whole one.
 
@@ -61,12 +64,12 @@ async def consume(
                 observe=partial(observe, job),
             )
             running.append((job, poller))
-        if port := health_port(jobs):
-            stack.callback(HealthServer(port, [poller for _, poller in running]).close)
         pollers = [poller for _, poller in running]
+        if port := health_port(jobs):
+            stack.callback(HealthServer(port, Health(pollers), host=health_address(jobs)).close)
         ending.tell(
             asyncio.get_running_loop(),
-            partial(_stop, pollers),
+            partial(_stop_and_say, pollers, stopping),
             partial(_give_back, pollers),
             partial(_describe, pollers),
         )
@@ -83,6 +86,11 @@ async def consume(
 def health_port(jobs: Sequence[Job]) -> int:
     """Give the port on which all of them are told of, or 0."""
     return next((job.settings.health_port for job in jobs if job.settings.health_port), 0)
+
+
+def health_address(jobs: Sequence[Job]) -> str | None:
+    """Give the address to listen on, or None for all."""
+    return next((job.settings.health_address for job in jobs if job.settings.health_address), None)
 
 
 async def _all_to_their_end(
@@ -126,6 +134,11 @@ def _give_back(pollers: Sequence[Poller], everything: bool) -> None:
 
 def _describe(pollers: Sequence[Poller]) -> list[str]:
     return [line for poller in pollers for line in poller.describe()]
+
+
+def _stop_and_say(pollers: Sequence[Poller], say: Callable[[], None]) -> None:
+    _stop(pollers)
+    say()
 
 
 def _stop(pollers: Sequence[Poller]) -> None:

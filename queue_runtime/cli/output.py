@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TextIO
 
 from queue_runtime.observability.events import events
 from queue_runtime.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    import argparse
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from rich.console import Console
 
@@ -20,10 +22,64 @@ if TYPE_CHECKING:
 _STYLES = {"completed": "green", "discarded": "cyan", "retried": "yellow", "dead-lettered": "red"}
 
 
+# Where results go while a handler runs, whose own lines go to stderr; None is sys.stdout.
+_results: list[TextIO] = []
+
+
+def stdout() -> TextIO:
+    """Give the stream of results: the process's stdout, which no handler writes to."""
+    return _results[-1] if _results else sys.stdout
+
+
+def as_json(options: argparse.Namespace) -> bool:
+    """Tell how results are printed: as a table to a person, and in JSON lines to all others."""
+    return bool(options.json or not (options.table or stdout().isatty()))
+
+
+@contextmanager
+def handlers_print_to_stderr() -> Iterator[None]:
+    """Keep stdout for results: what a handler, or a program that it starts, prints is no result."""
+    before, results, restore = sys.stdout, sys.stdout, -1
+    if _number(before) == 1:
+        before.flush()
+        restore = os.dup(1)
+        results = os.fdopen(os.dup(1), "w", encoding=before.encoding, errors=before.errors)
+        os.dup2(2, 1)
+        if isinstance(before, io.TextIOWrapper):
+            before.reconfigure(line_buffering=True)
+    else:
+        sys.stdout = sys.stderr
+    _results.append(results)
+    try:
+        yield
+    finally:
+        _results.pop()
+        sys.stdout = before
+        if restore >= 0:
+            before.flush()
+            os.dup2(restore, 1)
+            os.close(restore)
+            results.close()
+
+
+def _number(stream: TextIO) -> int:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError):  # a stream of somebody who looks at what we print
+        return -1
+
+
 def line(text: str = "") -> None:
     """Print one line to stdout, whole and at once: whoever reads a pipe waits for it."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    stream = stdout()
+    stream.write(text + "\n")
+    stream.flush()
+
+
+def plural(count: int, noun: str) -> str:
+    """Count something in words."""
+    plurals = {"delivery": "deliveries"}
+    return f"{count:,} {noun if count == 1 else plurals.get(noun, noun + 's')}"
 
 
 def keep_standard_streams() -> None:
@@ -65,7 +121,7 @@ class Lines:
             text = "stdout cannot be written to (%s): its numbers are lost, and polling goes on"
             events.warning(None, "poll", text, getattr(error, "strerror", None) or error)
             with suppress(OSError):  # what is buffered would fail once more as the process ends
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stdout().fileno())
 
 
 def json_line(value: Mapping[str, Any]) -> None:
@@ -75,13 +131,13 @@ def json_line(value: Mapping[str, Any]) -> None:
 
 def console() -> Console | None:
     """Give a console where a person looks and rich is installed (extra `cli`)."""
-    if not sys.stdout.isatty():
+    if not stdout().isatty():
         return None
     try:
         from rich.console import Console
     except ImportError:
         return None
-    return Console(highlight=False)
+    return Console(highlight=False, file=stdout())
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

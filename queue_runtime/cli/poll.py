@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from queue_runtime.cli import arguments, output
 from queue_runtime.cli.consume import Job, consume, health_port
 from queue_runtime.cli.ending import Ending
 from queue_runtime.cli.loop import run_to_its_end
 from queue_runtime.cli.output import keep_standard_streams
 from queue_runtime.cli.processes import run_processes
 from queue_runtime.cli.progress import Progress
+from queue_runtime.cli.queues import url_of
+from queue_runtime.cli.reload import run_again_and_again
 from queue_runtime.cli.targets import find_handler
 from queue_runtime.config import load_settings
 from queue_runtime.config.load import refuse_rebinding
 from queue_runtime.errors import SettingsError
 from queue_runtime.hosts.poller import Until
 from queue_runtime.observability.exporters.logs import log_as_json, log_as_text
-from queue_runtime.transports import queue_url
 
 if TYPE_CHECKING:
     from queue_runtime.config import Settings
 
-_SETTINGS = (
+_SETTINGS: Final = (
     "concurrency",
     "in_flight",
     "drain_seconds",
@@ -31,16 +33,29 @@ _SETTINGS = (
     "receive_seconds",
     "health_port",
 )
+EXAMPLES: Final = (
+    "queue-runtime poll functions.orders:take_order --queue local://orders --until-empty",
+    "queue-runtime poll functions.orders:take_order --queue sqs://orders --processes 4",
+    "queue-runtime poll orders:take_order --app-dir src --reload --traceback",
+)
+SETTINGS: Final = (
+    "queue",
+    "provider",
+    "dead_letter",
+    "max_deliveries",
+    "visibility_seconds",
+    *_SETTINGS,
+    "local_directory",
+    "connection_string",
+    "logs",
+    "metrics",
+    "tracebacks",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument(
-        "targets",
-        nargs="+",
-        metavar="target",
-        help="a handler, such as functions.orders:take_order",
-    )
+    arguments.add_target(parser, several=True)
     parser.add_argument(
         "--queue",
         action="append",
@@ -50,10 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ending = parser.add_mutually_exclusive_group()
     ending.add_argument("--once", action="store_true", help="end after one receive")
     ending.add_argument("--until-empty", action="store_true", help="end when the queue is empty")
-    parser.add_argument("--config", metavar="FILE", help="a settings file, TOML or YAML")
-    shown = parser.add_mutually_exclusive_group()
-    shown.add_argument("--json", action="store_true", help="JSON lines even at a terminal")
-    shown.add_argument("--table", action="store_true", help="a table even without a terminal")
+    arguments.add_config(parser)
+    arguments.add_output(parser)
     parser.add_argument(
         "--quiet", action="store_true", help="no log lines about messages on stderr"
     )
@@ -72,6 +85,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--health-port", metavar="PORT", help="answer /health/live and others there (0, off)"
     )
+    arguments.add_traceback(parser)
+    parser.add_argument(
+        "--reload",
+        action="store_true",
+        help="begin anew when a Python file below --app-dir changes; for development",
+    )
     # What each of several processes is given by their parent.
     parser.add_argument("--with-parent", action="store_true", help=argparse.SUPPRESS)
 
@@ -79,15 +98,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Poll until a signal, or until `--once` or `--until-empty` is satisfied."""
     keep_standard_streams()
-    jobs = _jobs(options)
-    _set_up_logs(options, jobs[0].settings)
-    processes = max(job.settings.processes for job in jobs)
-    if processes > 1 and not options.with_parent:
-        return run_processes(processes, health_port(jobs))
+    if options.reload and not options.with_parent:
+        return run_again_and_again(options.app_dir)
+    with output.handlers_print_to_stderr():
+        jobs = _jobs(options)
+        _set_up_logs(options, jobs[0].settings)
+        processes = max(job.settings.processes for job in jobs)
+        if processes == 1 or options.with_parent:
+            return _poll(jobs, options)
+    return run_processes(processes, health_port(jobs))
+
+
+def _poll(jobs: list[Job], options: argparse.Namespace) -> int:
     until = Until.ONCE if options.once else Until.EMPTY if options.until_empty else Until.STOPPED
-    as_json = options.json or options.with_parent
-    as_table = options.table and not options.with_parent
-    progress = Progress(as_json=as_json, as_table=as_table, each=options.each)
+    progress = Progress(
+        as_json=options.json or options.with_parent,
+        as_table=options.table and not options.with_parent,
+        each=options.each,
+        tracebacks=any(job.settings.tracebacks for job in jobs),
+    )
     with Ending(max(job.settings.drain_seconds for job in jobs)) as ending:
         try:
             run_to_its_end(
@@ -96,6 +125,7 @@ def run(options: argparse.Namespace) -> int:
                     until,
                     observe=progress.observe,
                     started=progress.start,
+                    stopping=progress.stopping,
                     ending=ending,
                     with_parent=options.with_parent,
                 )
@@ -131,20 +161,10 @@ def _jobs(options: argparse.Namespace) -> list[Job]:
 
 
 def _job(target: str, queue: str | None, options: argparse.Namespace) -> Job:
-    handler = find_handler(target)
-    arguments: dict[str, object] = {
+    handler = find_handler(target, options.app_dir)
+    said: dict[str, object] = {
         f"--{name.replace('_', '-')}": getattr(options, name) for name in _SETTINGS
     }
-    settings = load_settings(
-        handler.definition.settings, file=options.config, arguments={**arguments, "--queue": queue}
-    )
-    return Job(target, handler, _url(target, settings), settings)
-
-
-def _url(target: str, settings: Settings) -> str:
-    if settings.queue is None:
-        raise SettingsError(
-            f"{target} has no queue: give --queue URL, set QUEUE_NAME, or write "
-            "@queue_handler(queue=...)"
-        )
-    return queue_url(settings.queue, settings)
+    said |= {"--queue": queue, "tracebacks": options.traceback or None}
+    settings = load_settings(handler.definition.settings, file=options.config, arguments=said)
+    return Job(target, handler, url_of(None, settings, target), settings)

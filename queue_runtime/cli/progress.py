@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from queue_runtime.cli import fates, output
+from queue_runtime.cli import fates, output, tracebacks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,13 +35,17 @@ class Progress:
         as_json: JSON lines even at a terminal.
         as_table: the closing table even without one.
         each: a JSON line for each message as well.
+        tracebacks: what a handler raised, whole, on stderr.
     """
 
-    def __init__(self, *, as_json: bool, as_table: bool, each: bool) -> None:
+    def __init__(
+        self, *, as_json: bool, as_table: bool, each: bool, tracebacks: bool = False
+    ) -> None:
         self._screen = None if as_json else output.console()
         self._as_lines = self._screen is None and not as_table
         self._each = each
         self._lines_out = output.Lines()
+        self._tracebacks = tracebacks
         self._fates: Counter[tuple[str, str]] = Counter()
         self._started = monotonic()
         self._running: Sequence[tuple[Job, Poller]] = ()
@@ -51,6 +57,9 @@ class Progress:
         if key not in self._fates and len(self._fates) >= _MOST_REASONS:
             key = (kind, "(other reasons)")
         self._fates[key] += 1
+        if self._tracebacks and outcome.error is not None:
+            with suppress(OSError):
+                tracebacks.show(outcome.error, as_json=not sys.stderr.isatty())
         if self._each:
             line = {"event": "message", "target": job.target, **fates.record(message, outcome)}
             self._lines_out.json_line(line)
@@ -58,9 +67,25 @@ class Progress:
     def start(self, running: Sequence[tuple[Job, Poller]]) -> asyncio.Task[None]:
         """Begin to show."""
         self._running = running
+        if self._tracebacks:
+            tracebacks.warn()
         if self._screen is not None:
             return asyncio.create_task(self._live(self._screen))
         return asyncio.create_task(self._lines() if self._as_lines else self._nothing())
+
+    def stopping(self) -> None:
+        """Say that a signal has begun the end, what is still under way, and for how long."""
+        if self._as_lines:
+            self._line("stopping")
+        if not sys.stderr.isatty():
+            return
+        held = sum(poller.stats.held for _, poller in self._running)
+        seconds = max((job.settings.drain_seconds for job, _ in self._running), default=0.0)
+        with suppress(OSError):
+            sys.stderr.write(
+                f"stopping: {output.plural(held, 'message')} under way, which have {seconds:g} s; "
+                "again to end at once\n"
+            )
 
     def finish(self) -> None:
         """Show the totals, and every fate with its reason; nothing where nothing has begun."""
@@ -76,7 +101,8 @@ class Progress:
         rows = [(kind, str(count), reason) for (kind, reason), count in self._sorted()]
         seconds = max(monotonic() - self._started, 0.001)
         total = sum(self._fates.values())
-        title = f"{total:,} deliveries in {seconds:.1f} s ({total / seconds:,.0f} a second)"
+        rate = f"{total / seconds:,.0f} a second"
+        title = f"{output.plural(total, 'delivery')} in {seconds:.1f} s ({rate})"
         self._lines_out.carefully(output.table, title, ("fate", "messages", "reason"), rows)
 
     def _sorted(self) -> list[tuple[tuple[str, str], int]]:

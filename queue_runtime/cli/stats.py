@@ -5,33 +5,53 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from queue_runtime.cli import output
+from queue_runtime.cli import arguments, output
+from queue_runtime.cli.queues import refuse_missing, url_of
 from queue_runtime.config import load_settings
-from queue_runtime.errors import TransportError
+from queue_runtime.errors import QueueNotFoundError, TransportError
 from queue_runtime.transports import open_transport
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
+    from typing import TypeAlias
 
     from rich.console import Console
 
+    from queue_runtime.config import Settings
     from queue_runtime.transports.base import Depth, Transport
 
+    Queues: TypeAlias = Mapping[str, Transport | TransportError]
+
 COLUMNS: Final = ("queue", "visible", "in flight", "delayed", "dead-lettered", "oldest", "")
+EXAMPLES: Final = (
+    "queue-runtime stats local://orders",
+    "queue-runtime stats sqs://orders servicebus://shop/orders --watch",
+    "queue-runtime stats --queue local://orders --json",
+)
+SETTINGS: Final = ("queue", "provider", "local_directory", "connection_string", "aws_region")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("queues", nargs="+", metavar="QUEUE", help="such as local://orders")
-    parser.add_argument("--config", metavar="FILE", help="a settings file, TOML or YAML")
+    parser.add_argument(
+        "queues", nargs="*", metavar="QUEUE", help="such as local://orders; or the one of settings"
+    )
+    parser.add_argument(
+        "--queue", action="append", default=[], metavar="URL", help="the same; may be repeated"
+    )
+    arguments.add_config(parser)
     parser.add_argument(
         "--watch", action="store_true", help="look again and again until it is interrupted"
     )
     parser.add_argument(
-        "--every", type=float, default=2.0, metavar="S", help="seconds between two looks (2)"
+        "--every",
+        type=arguments.seconds(above=True),
+        default=2.0,
+        metavar="S",
+        help="seconds between two looks (2)",
     )
-    parser.add_argument("--json", action="store_true", help="print a JSON line for each queue")
+    arguments.add_output(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -41,28 +61,42 @@ def run(options: argparse.Namespace) -> int:
 
 async def _show(options: argparse.Namespace) -> int:
     settings = load_settings(file=options.config)
-    queues = {url: open_transport(url, settings=settings) for url in options.queues}
-    screen = None if options.json else output.console()
+    said = [*options.queues, *options.queue] or [None]
+    urls = [url_of(queue, settings) for queue in said]
+    queues = {url: _open(url, settings) for url in urls}
+    as_json = output.as_json(options)
+    screen = None if as_json else output.console()
     try:
         if options.watch and screen is not None:
             return await _live(queues, screen, options.every)
         while True:
             looks = await _look(queues)
-            _print(looks, as_json=options.json)
+            _print(looks, as_json=as_json)
             if not options.watch:
                 return int(any(isinstance(each, TransportError) for each in looks.values()))
             await asyncio.sleep(options.every)
     finally:
         for transport in queues.values():
-            await transport.aclose()
+            if not isinstance(transport, TransportError):
+                await transport.aclose()
 
 
-async def _look(queues: Mapping[str, Transport]) -> dict[str, Depth | TransportError]:
+def _open(url: str, settings: Settings) -> Transport | TransportError:
+    try:
+        refuse_missing(url, settings)
+    except QueueNotFoundError as error:
+        return error
+    return open_transport(url, settings=settings)
+
+
+async def _look(queues: Queues) -> dict[str, Depth | TransportError]:
     answers = await asyncio.gather(*(_depth(each) for each in queues.values()))
     return dict(zip(queues, answers, strict=True))
 
 
-async def _depth(transport: Transport) -> Depth | TransportError:
+async def _depth(transport: Transport | TransportError) -> Depth | TransportError:
+    if isinstance(transport, TransportError):
+        return transport
     try:
         return await transport.depth()
     except TransportError as error:
@@ -80,7 +114,7 @@ def _print(looks: Mapping[str, Depth | TransportError], *, as_json: bool) -> Non
 def _record(url: str, look: Depth | TransportError) -> dict[str, Any]:
     if isinstance(look, TransportError):
         return {"queue": url, "error": str(look)}
-    return {"queue": url, **look._asdict(), "total": look.total}
+    return {"queue": url, **look.as_dict()}
 
 
 def _rows(looks: Mapping[str, Depth | TransportError]) -> list[tuple[str, ...]]:
@@ -110,7 +144,7 @@ def age(seconds: float | None) -> str:
     return f"{whole} s"
 
 
-async def _live(queues: Mapping[str, Transport], screen: Console, every: float) -> int:
+async def _live(queues: Queues, screen: Console, every: float) -> int:
     from rich.live import Live
 
     with Live(console=screen, auto_refresh=False) as live:

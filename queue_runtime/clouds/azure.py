@@ -17,7 +17,7 @@ CALL_SECONDS: Final = 5.0
 
 
 class ServiceBusConnection(NamedTuple):
-    """How to reach a Service Bus namespace: by key, or by its name and an identity.
+    """Describes the connection to a Service Bus namespace: by key, or by its name and an identity.
 
     - `client_id`: of a user-assigned identity, or of an app with a secret.
     """
@@ -190,7 +190,7 @@ class AzureCredential:
             return getattr(self._credential, method)(*scopes, **options)
 
     async def close(self) -> None:
-        """Let go of its connections."""
+        """Close its connections."""
         self._credential.close()
 
     async def __aenter__(self) -> AzureCredential:

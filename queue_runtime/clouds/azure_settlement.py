@@ -30,12 +30,12 @@ class Call(NamedTuple):
     request: bytes
 
 
-# No message's: what is asked with it is refused, by a service that is there.
+# A lock token that belongs to no message. The service refuses it, which proves that it is there.
 NO_MESSAGE: Final = "00000000-0000-0000-0000-000000000000"
 
 
 class Settles(Protocol):
-    """Whatever can carry out settlement calls: the host's service, or a test's own."""
+    """Carries out settlement calls: the host's service, or a test's own."""
 
     def call(self, calls: Sequence[Call], /) -> list[TransportError | None]:
         """Make all calls, together, and give for each the error, or None where it was done."""
@@ -72,7 +72,7 @@ def renew_session(session_id: str) -> Call:
 
 
 def release_session(session_id: str) -> Call:
-    """Let a session go, so that what is left of it comes back, its delivery counts unchanged."""
+    """Release a session, so that its unsettled messages come back with the same delivery counts."""
     return Call("ReleaseSession", _text(1, session_id))
 
 

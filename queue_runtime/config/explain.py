@@ -10,7 +10,7 @@ from queue_runtime.config.table import SETTINGS, shown
 from queue_runtime.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from queue_runtime.config.load import Host, Settings
     from queue_runtime.config.table import Setting
@@ -77,20 +77,19 @@ def shown_of(settings: Settings, name: str) -> str:
 
 def no_effect(settings: Settings, setting: Setting) -> Mapping[str, str]:
     """Tell by place why the value that a setting has comes to nothing there."""
-    if setting.usable_with and getattr(settings, setting.usable_with):
+    if setting.unless and getattr(settings, setting.unless):
         return {}
-    value, reasons = shown(getattr(settings, setting.name)), {}
-    for key, why in setting.unusable.items():
-        place, _, only = key.partition(":")
-        if not only or only == value:
-            reasons[place] = why
-    return reasons
+    value = getattr(settings, setting.name)
+    reasons = {place: setting.unusable_on(place, value) for place in setting.unusable}
+    return {place: why for place, why in reasons.items() if why}
 
 
-def without_effect(settings: Settings, host: Host, transport: str) -> list[str]:
+def without_effect(
+    settings: Settings, host: Host, transport: str, but: Collection[str] = ()
+) -> list[str]:
     """Say, a sentence each, what was set and comes to nothing on a host and transport."""
     sentences = []
-    for setting in SETTINGS.values():
+    for setting in [each for each in SETTINGS.values() if each.name not in but]:
         origin = settings.origin(setting.name)
         # A variable that other software reads too may well be there for that.
         if origin.layer == "default" or (setting.shared and origin.layer == "environment"):
@@ -98,9 +97,9 @@ def without_effect(settings: Settings, host: Host, transport: str) -> list[str]:
         reasons = no_effect(settings, setting)
         for place in (host, transport or TRANSPORT_OF.get(host, "")):
             if place in reasons:
-                value = shown_of(settings, setting.name)
+                value, where = shown_of(settings, setting.name), place if transport else host
                 sentences.append(
-                    f"{setting.name} = {value} ({origin}) has no effect on {place}: "
+                    f"{setting.name} = {value} ({origin}) has no effect on {where}: "
                     f"{reasons[place]}."
                 )
                 break

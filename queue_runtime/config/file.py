@@ -44,7 +44,7 @@ def find(file: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> lis
         FileProblem: it is not there.
     """
     if file is not None:
-        return [_existing(os.fspath(file), "argument file")]
+        return [_existing(os.fspath(file), "option --config, or argument file")]
     if asked := environ.get(VARIABLE, "").strip():
         return [_existing(asked, f"environment variable {VARIABLE}")]
     ours = [name for name in SEARCHED if os.path.isfile(name)]

@@ -15,6 +15,7 @@ from queue_runtime.config.names import (
 from queue_runtime.config.origin import DEFAULT, Origin
 from queue_runtime.config.references import is_reference, open_reference
 from queue_runtime.config.secrets import HIDDEN, Secret, redact
+from queue_runtime.config.services import BY_SCHEME
 from queue_runtime.config.table import SETTINGS, VARIABLE, Setting, shown
 from queue_runtime.errors import SettingsError
 
@@ -27,13 +28,6 @@ if TYPE_CHECKING:
     from queue_runtime.config.secrets import SecretResolver
 
 _PREFIX: Final = "QUEUE_"
-_SERVICE: Final = {
-    "sqs": "aws",
-    "http": "aws",
-    "https": "aws",
-    "servicebus": "azure",
-    "local": "local",
-}
 _NAMES_OF_QUEUES: Final = ("queue", "dead_letter")
 
 
@@ -373,9 +367,12 @@ def impossible(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str
             "a dead-lettered message would come straight back; name another queue",
         )
     scheme, _, rest = queue.partition("://")
-    service = _SERVICE.get(scheme) if rest else None
-    if service and values["provider"] not in (None, service):
-        why = f"{scheme}:// is a queue of {service}, not of {values['provider']}; correct either"
+    service = BY_SCHEME.get(scheme) if rest else None
+    if service and values["provider"] not in (None, service.provider):
+        why = (
+            f"{scheme}:// is a queue of {service.provider}, not of {values['provider']}; correct "
+            "either"
+        )
         yield ("provider", "queue"), why
     if secret := values["connection_string"]:
         namespace = _host(rest) if scheme == "servicebus" else ""

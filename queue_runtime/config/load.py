@@ -14,7 +14,7 @@ from queue_runtime.config.origin import DEFAULT, Origin
 from queue_runtime.config.secrets import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from typing import Any, Literal
 
     from queue_runtime.config.explain import Explanation
@@ -55,6 +55,7 @@ class Settings:
     breaker_failures: int
     breaker_seconds: float
     breaker_successes: int
+    idempotency: bool
     idempotency_store: str | None
     idempotency_retention_seconds: float
     local_directory: str
@@ -62,6 +63,7 @@ class Settings:
     health_address: str | None
     logs: Literal["json"] | None
     info_lines: int
+    tracebacks: bool
     metrics: Literal["prometheus", "otlp", "emf", "azure-monitor"] | None
     tracing: Literal["otel", "xray"] | None
     semconv: Literal["current", "guide", "both"]
@@ -143,16 +145,19 @@ class Settings:
 
         return explained(self)
 
-    def unusable_on(self, host: Host, transport: str = "") -> list[str]:
+    def unusable_on(
+        self, host: Host, transport: str = "", *, but: Collection[str] = ()
+    ) -> list[str]:
         """Say, a sentence each, what somebody set that has no effect on this host and transport.
 
-        `transport` is sqs, servicebus or local; a function's follows from its host.
+        `transport` is sqs, servicebus or local; a function's follows from its host. `but` names
+        settings that have an effect this time.
         """
         if UNUSABLE[host].isdisjoint(self._origins):
             return []
         from queue_runtime.config.explain import without_effect
 
-        return without_effect(self, host, transport)
+        return without_effect(self, host, transport, but)
 
     def replace(self, **arguments: object) -> Settings:
         """Put explicit values over these, checked like the rest; None leaves a setting as it is.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from queue_runtime.config.services import BY_PROVIDER
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -21,11 +23,18 @@ _TRUTH: Final = {
     **dict.fromkeys(("false", "0", "no", "off"), False),
 }
 _EVERYWHERE: Final[Mapping[str, str]] = {}
+_SERVICE_BUS_ONLY: Final = "messages come from the Service Bus trigger alone"
+_SQS_ONLY: Final = "messages come from the SQS event source alone"
+_COMMANDS_ONLY: Final = "only the commands poll and invoke print them"
+_NOT_SCRAPED: Final = "nobody can fetch metrics from a function; choose"
+_XRAY: Final = {"xray": "the X-Ray SDK records on Lambda only; choose otel"}
 _POLL_ONLY: Final = {
     "lambda": "Lambda receives, and starts and stops processes, by itself",
     "functions": "the Functions host receives, and starts and stops processes, by itself",
 }
-_AT_ONCE: Final = {"servicebus": "a retry comes back at once there, unless delayed_retries is on"}
+_AT_ONCE: Final = {
+    "servicebus": "Service Bus gives a message back at once; set QUEUE_DELAYED_RETRIES to delay it",
+}
 _AZURE_ONLY: Final = {
     "functions": "the host reads what register(connection=...) names: NAME__clientId and the like",
     "sqs": "AWS is asked, by the credentials that its SDK finds",
@@ -41,9 +50,9 @@ class Setting:
 
     - `environment`: the variables that say it, first one first. Theirs is the guide's unit, which
       `plus` and `divisor` turn into ours; files, decorators and options write ours.
-    - `unusable`: by place, why the value has no effect there. A place is a host (lambda, functions,
-      poll) or a transport (sqs, servicebus, local); `poll:emf` is that value alone.
-    - `usable_with`: another setting that, once it is on, gives this one effect everywhere.
+    - `unusable`: by place, why a value has no effect there: any value, or each of some. Places are
+      hosts (lambda, functions, poll) and transports (sqs, servicebus, local).
+    - `unless`: the switch that gives it an effect all the same.
     - `shared`: its variable is other software's too, so that one in vain is no mistake.
     - `per_process`: a table of one queue cannot say it.
     """
@@ -63,8 +72,8 @@ class Setting:
         "plus",
         "secret",
         "shared",
+        "unless",
         "unusable",
-        "usable_with",
     )
 
     def __init__(
@@ -82,8 +91,8 @@ class Setting:
         plus: int = 0,
         divisor: int = 1,
         secret: bool = False,
-        unusable: Mapping[str, str] = _EVERYWHERE,
-        usable_with: str = "",
+        unusable: Mapping[str, str | Mapping[object, str]] = _EVERYWHERE,
+        unless: str = "",
         shared: bool = False,
         per_process: bool = False,
     ) -> None:
@@ -96,8 +105,13 @@ class Setting:
         self.choices = choices
         self.plus, self.divisor = plus, divisor
         self.secret = secret
-        self.unusable, self.usable_with = unusable, usable_with
+        self.unusable, self.unless = unusable, unless
         self.shared, self.per_process = shared, per_process
+
+    def unusable_on(self, place: str, value: object) -> str:
+        """Say why a value has no effect on a host or transport; nothing where it has one."""
+        why = self.unusable.get(place, "")
+        return why if isinstance(why, str) else why.get(value, "")
 
     def parse(self, text: str) -> object:
         """Read what an operator typed (a variable, an option), in the unit it was typed in.
@@ -171,12 +185,10 @@ SETTINGS: Final = {
             "QUEUE_PROVIDER",
             None,
             "The queue service, where the queue's URL does not say it.",
-            choices=("azure", "aws", "local"),
+            choices=tuple(BY_PROVIDER),
             unusable={
-                "lambda:azure": "a Lambda function's queues are of SQS",
-                "lambda:local": "a Lambda function's queues are of SQS",
-                "functions:aws": "a Functions app's queues are of Service Bus",
-                "functions:local": "a Functions app's queues are of Service Bus",
+                "lambda": dict.fromkeys(("azure", "local"), _SQS_ONLY),
+                "functions": dict.fromkeys(("aws", "local"), _SERVICE_BUS_ONLY),
             },
         ),
         Setting("queue", "QUEUE_NAME", None, "The queue's name or URL."),
@@ -235,7 +247,7 @@ SETTINGS: Final = {
             high=WEEK,
             divisor=1000,
             unusable=_AT_ONCE,
-            usable_with="delayed_retries",
+            unless="delayed_retries",
         ),
         Setting(
             "max_backoff_seconds",
@@ -245,7 +257,7 @@ SETTINGS: Final = {
             kind=float,
             high=WEEK,
             unusable=_AT_ONCE,
-            usable_with="delayed_retries",
+            unless="delayed_retries",
         ),
         Setting(
             "concurrency",
@@ -401,6 +413,14 @@ SETTINGS: Final = {
             unusable=_NO_BREAKER,
         ),
         Setting(
+            "idempotency",
+            "QUEUE_IDEMPOTENCY",
+            True,
+            "Whether idempotent handlers tell repeated messages; off is for tests, then without a "
+            "store.",
+            kind=bool,
+        ),
+        Setting(
             "idempotency_store",
             "QUEUE_IDEMPOTENCY_STORE",
             None,
@@ -446,6 +466,15 @@ SETTINGS: Final = {
             unusable=_POLL_ONLY,
         ),
         Setting(
+            "tracebacks",
+            "QUEUE_TRACEBACKS",
+            False,
+            "poll and invoke: print each error of a handler whole, with its text, which may show a "
+            "body; for development.",
+            kind=bool,
+            unusable={"lambda": {True: _COMMANDS_ONLY}, "functions": {True: _COMMANDS_ONLY}},
+        ),
+        Setting(
             "logs",
             "QUEUE_LOGS",
             None,
@@ -470,11 +499,14 @@ SETTINGS: Final = {
             choices=("prometheus", "otlp", "emf", "azure-monitor"),
             per_process=True,
             unusable={
-                "lambda:prometheus": "nobody can fetch from a function: choose emf or otlp",
-                "functions:prometheus": "nobody can fetch from a function: choose otlp or "
-                "azure-monitor",
-                "functions:emf": "CloudWatch does not read the lines of a Functions app",
-                "poll:emf": "EMF is for functions, and written at the end only: choose prometheus",
+                "lambda": {"prometheus": f"{_NOT_SCRAPED} emf or otlp"},
+                "functions": {
+                    "prometheus": f"{_NOT_SCRAPED} azure-monitor or otlp",
+                    "emf": "CloudWatch does not read the lines of a Functions app",
+                },
+                "poll": {
+                    "emf": "EMF is for functions, and written at the end only; choose prometheus"
+                },
             },
         ),
         Setting(
@@ -483,10 +515,7 @@ SETTINGS: Final = {
             None,
             "What records spans: OpenTelemetry, or on Lambda the X-Ray SDK.",
             choices=("otel", "xray"),
-            unusable={
-                "functions:xray": "the X-Ray SDK records nothing outside Lambda: choose otel",
-                "poll:xray": "the X-Ray SDK records nothing outside Lambda: choose otel",
-            },
+            unusable={"functions": _XRAY, "poll": _XRAY},
         ),
         Setting(
             "semconv",
@@ -521,7 +550,7 @@ SETTINGS: Final = {
             "Service Bus by key; left out, a managed or workload identity signs in.",
             secret=True,
             unusable={
-                "functions": "the host reads the app setting that register(connection=...) names",
+                "functions": "register(connection=...) names the app setting to connect by",
                 "sqs": "only Service Bus is reached by it",
                 "local": "only Service Bus is reached by it",
             },

@@ -1,1 +1,1 @@
-"""Where a handler runs: one module a host; none of them knows another."""
+"""Runs handlers: one package for each host; hosts do not import each other."""

@@ -1,7 +1,7 @@
-"""The common middle of the hosts that are handed messages: all between decoding and the answer.
+"""Runs and settles pushed deliveries: all between a host's decoding and its answer.
 
-A new host decodes what it gets into messages, says how its place settles (`Settles`), and answers
-by the outcomes that `PushDelivery.process` gives. Pollers have another middle, since they hold
+A new host decodes its input into messages, carries steps out (`Settles`), and encodes the outcomes
+that `PushDelivery.process` gives. Pollers have another middle, since they hold
 messages for longer than one delivery.
 """
 
@@ -10,8 +10,7 @@ from __future__ import annotations
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from queue_runtime.config import load_settings
-from queue_runtime.definition import Shape
+from queue_runtime.definition import Shape, settings_of
 from queue_runtime.dispatch import Order, as_one, at_once, in_turn
 from queue_runtime.observability.events import GroupsOfDelivery, events
 from queue_runtime.observability.settings_lines import begin_with
@@ -21,7 +20,7 @@ from queue_runtime.settlement.failures import outcomes_of
 from queue_runtime.settlement.plan import Rules, plan
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
     from typing import TypeAlias
 
     from queue_runtime.breaker import Breaker
@@ -45,7 +44,7 @@ _NOT_TRIED: Final = "the circuit breaker lets one message try"
 
 
 class Settles(Protocol):
-    """How one delivery's place carries steps out.
+    """Carries steps out for one delivery.
 
     - `abilities`: how it delays and dead-letters.
     - `acknowledges`: whether an acknowledged message needs a step; False where the host's own
@@ -54,18 +53,18 @@ class Settles(Protocol):
 
     @property
     def abilities(self) -> Abilities:
-        """How messages are delayed and dead-lettered."""
+        """Tell how messages are delayed and dead-lettered."""
 
     @property
     def acknowledges(self) -> bool:
-        """Whether steps that acknowledge are wanted too."""
+        """Tell whether acknowledged messages need a step."""
 
     async def settle(self, steps: Sequence[Step], /) -> Sequence[SettleFailure]:
         """Carry steps out, and name those that failed."""
 
 
 class Arrival:
-    """What the host knows of one delivery beyond its messages.
+    """Describes one delivery beyond its messages.
 
     Args:
         queue: the queue's name.
@@ -104,8 +103,9 @@ class PushDelivery:
         fixed_locks: locks cannot be extended on this host.
         completes: whether completed messages are acknowledged by a request of ours.
         breaks: whether the circuit breaker works here: an open one needs delays.
-        observe: told each message with its final outcome, in the order of the delivery.
+        observe: called with all messages and their final outcomes, in the order of the delivery.
         clock: what the breaker counts by.
+        used: settings that the host takes no notice of as a rule, and does here.
     """
 
     def __init__(
@@ -121,8 +121,9 @@ class PushDelivery:
         breaks: bool = True,
         observe: Callable[[Sequence[Message[Any]], Sequence[Outcome]], None] | None = None,
         clock: Callable[[], float] = monotonic,
+        used: Collection[str] = (),
     ) -> None:
-        self.settings = settings or load_settings(handler.definition.settings)
+        self.settings = settings_of(handler, settings)
         self.definition = handler.definition.bound(self.settings, fixed_locks=fixed_locks)
         self._policy = self.definition.policy(self.settings)
         self._rules = Rules(
@@ -134,12 +135,13 @@ class PushDelivery:
         wanted = self.settings.logs or self.settings.metrics or self.settings.tracing
         self.watch: Watch | None = self._new_watch() if wanted else None
         self.pipeline = self._new_pipeline()
-        begin_with(self.settings.queue, self.settings, host)
+        begin_with(self.settings.queue, self.settings, host, but=used)
 
     async def process(
         self, messages: Messages, arrival: Arrival, place: Settles
     ) -> Sequence[Outcome]:
-        """Run the handler on all messages, settle them, and give what became of each."""
+        """Run the handler on all messages, settle them, and give the final outcome of each."""
+        self.pipeline.open(messages)
         events.received(arrival.queue, messages)
         if self.watch is None and not events.watching:
             outcomes = await self._outcomes(messages, arrival, place)
@@ -244,7 +246,7 @@ class PushDelivery:
     # --- telemetry -------------------------------------------------------------------------------
 
     def _watching(self) -> Watch:
-        """Give what observes, made now where somebody in the process has only just asked for it."""
+        """Give the telemetry, made now where observation was switched on after this host."""
         if self.watch is None:
             self.watch = self._new_watch()
             self.pipeline = self._new_pipeline()

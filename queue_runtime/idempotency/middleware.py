@@ -6,6 +6,8 @@ from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
+from queue_runtime.errors import BodyDecodeError
+from queue_runtime.idempotency.body_digests import is_same_body
 from queue_runtime.idempotency.claim_renewal import ClaimKeeper, Holding, seconds_left
 from queue_runtime.idempotency.delivery import ClaimedDelivery, Duplicate
 from queue_runtime.idempotency.keys import Keys, MissingKeyError
@@ -16,9 +18,10 @@ from queue_runtime.outcome import ACK, DeadLetter, Disposition, unrun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Literal
 
     from queue_runtime.definition import HandlerDefinition
-    from queue_runtime.idempotency.options import Idempotency
+    from queue_runtime.idempotency.keys import Key
     from queue_runtime.idempotency.store import Claim, Found, IdempotencyStore
     from queue_runtime.message import Message
     from queue_runtime.middleware import Messages, Process
@@ -38,26 +41,44 @@ _MISMATCH: Final = "its key stands for another body, whose work is done"
 class ClaimMiddleware:
     """The delivery middleware: one claim request before the handler's calls, one commit after.
 
-    It waits only where a loop runs and the pipeline needs one, so that it can call itself blocking.
+    Waits only where a loop runs and the pipeline needs one, so that it can call itself blocking.
+    Once the handler was called nothing raises, whatever the store answers.
+
+    Args:
+        store: where claims are kept.
+        definition: the handler's, before this is put around it.
+        policy: what becomes of messages that fail here.
+        key, compare_body: see `Keys`.
+        missing: what becomes of a message without a key.
+        commit: "each" lets `record_call` commit after each call.
+        on_duplicate: called with a message whose work was done before.
+        retention: for how many seconds it is kept that work is done.
+        fixed_locks: whether no message is held for longer than it says on arrival.
+        clock: the one that `Message.locked_until` is by.
     """
 
     blocking = True
 
     def __init__(
         self,
-        options: Idempotency,
         store: IdempotencyStore,
         definition: HandlerDefinition,
         policy: RetryPolicy,
         *,
         retention: float,
         fixed_locks: bool,
+        key: Key = None,
+        compare_body: bool | Sequence[str] = True,
+        missing: Literal["dead-letter", "run"] = "dead-letter",
+        commit: Literal["batch", "each"] = "batch",
+        on_duplicate: Callable[[Message[Any]], None] | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._options = options
         self._store = store
         self._policy = policy
-        self._keys = Keys(definition.name, options.key, payload=options.compare_body)
+        self._keys = Keys(definition.name, key, compare_body=compare_body)
+        self._missing, self._commit = missing, commit
+        self._on_duplicate = on_duplicate
         self._retention = retention
         self._fixed_locks = fixed_locks
         self._clock = clock
@@ -106,7 +127,7 @@ class ClaimMiddleware:
                 continue
             try:
                 claim = claim_of(message)
-            except MissingKeyError as error:
+            except (MissingKeyError, BodyDecodeError) as error:
                 self._without_key(delivery, at, error)
                 continue
             first = firsts.setdefault(claim.key, at)
@@ -117,9 +138,9 @@ class ClaimMiddleware:
                 delivery.repeats.append((at, first, claim))
         return delivery
 
-    def _without_key(self, delivery: ClaimedDelivery, at: int, error: MissingKeyError) -> None:
+    def _without_key(self, delivery: ClaimedDelivery, at: int, error: Exception) -> None:
         message = delivery.messages[at]
-        if self._options.missing == "run":
+        if self._missing == "run":
             events.say_once(
                 message.queue, "idempotency_key", f"a message runs unprotected, because {error}"
             )
@@ -131,7 +152,8 @@ class ClaimMiddleware:
             return ()
         if self._unrecorded:
             await self._record_late(delivery.claims)
-        return await self._call(self._store.claim, delivery.claims, delivery.owner, seconds)
+        found = await self._call(self._store.claim, delivery.claims, delivery.owner, seconds)
+        return _one_each(found, delivery.claims)
 
     async def _record_late(self, claims: Sequence[Claim]) -> None:
         """Note now what was done here and could not be noted then, before it is done again."""
@@ -157,7 +179,9 @@ class ClaimMiddleware:
         for at, first, claim in delivery.repeats:
             if first in others:
                 self._not_ours(delivery, at, claim, others[first])
-            elif messages[at].group_id == messages[first].group_id and claim == held[first]:
+            elif messages[at].group_id == messages[first].group_id and is_same_body(
+                claim.payload, held[first].payload
+            ):
                 delivery.add_duplicate(Duplicate(at, first))
             else:
                 # On an ordered queue its group must not go on before the other group's message.
@@ -166,7 +190,7 @@ class ClaimMiddleware:
     def _not_ours(self, delivery: ClaimedDelivery, at: int, claim: Claim, found: Found) -> None:
         if found.state == "in progress":
             delivery.decide(at, unrun("its key is in progress elsewhere", delay=found.remaining))
-        elif claim.payload and found.payload and claim.payload != found.payload:
+        elif not is_same_body(claim.payload, found.payload):
             message = delivery.messages[at]
             delivery.decide(at, self._policy.outcome(DeadLetter(_MISMATCH), message))
         else:
@@ -176,7 +200,7 @@ class ClaimMiddleware:
 
     def _hold(self, delivery: ClaimedDelivery, now: float, seconds: float) -> Holding | None:
         held, messages = delivery.held, delivery.messages
-        if self._options.commit == "each":
+        if self._commit == "each":
             self._running.update((id(messages[at]), (delivery, at)) for at in held)
         if not held or (self._fixed_locks and messages[0].locked_until != inf):
             return None
@@ -238,7 +262,10 @@ class ClaimMiddleware:
         claims = [held[at] for at in done]
         for last in (False, True):
             try:
-                ours = await self._call(self._store.commit, claims, delivery.owner, self._retention)
+                answer = await self._call(
+                    self._store.commit, claims, delivery.owner, self._retention
+                )
+                ours = _one_each(answer, claims)
                 break
             except Exception as error:
                 if last:
@@ -285,10 +312,9 @@ class ClaimMiddleware:
                 outcomes[at] = self._acknowledge(delivery.messages[at], duplicate.outcome)
 
     def _acknowledge(self, message: Message[Any], outcome: Outcome) -> Outcome:
-        on_duplicate = self._options.on_duplicate
-        if on_duplicate is not None:
+        if self._on_duplicate is not None:
             try:
-                on_duplicate(message)
+                self._on_duplicate(message)
             except Exception as error:
                 return self._policy.outcome(error, message)
         metrics.DUPLICATES.add(1, message.queue)
@@ -334,6 +360,18 @@ class CommitEach:
         outcomes = list(await call_next(messages))
         await self._claims.record_call(messages, outcomes)
         return outcomes
+
+
+def _one_each(answers: Sequence[ResultT], claims: Sequence[Claim]) -> list[ResultT]:
+    """Check a store's answers.
+
+    Raises:
+        ValueError: it did not answer for each key.
+    """
+    checked = list(answers)
+    if len(checked) != len(claims):
+        raise ValueError(f"{len(checked)} answers for {len(claims)} keys")
+    return checked
 
 
 def _not_recorded(left: float) -> Outcome:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from queue_runtime.errors import HandlerDefinitionError, SettingsError
 from queue_runtime.idempotency import open_store
-from queue_runtime.idempotency.keys import reader
+from queue_runtime.idempotency.keys import paths_of
 from queue_runtime.idempotency.middleware import ClaimMiddleware, CommitEach
+from queue_runtime.observability.events import events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from queue_runtime.config import Settings
     from queue_runtime.definition import HandlerDefinition
@@ -24,8 +25,9 @@ class Idempotency:
     """How repeated messages of a handler are told, and what is done about them.
 
     Args:
-        key: what makes two messages the same: a function of the message, or a path into its body
-            such as `order.id`; None takes the message's id, which survives copies and redrives.
+        key: what makes two messages the same: a function of the message, a path into its body such
+            as `order.id`, or several paths, which together are the key; None takes the message's
+            id, which survives copies and redrives.
         store: a store, or its URL; None takes `QUEUE_IDEMPOTENCY_STORE`.
         retention: for how many seconds it is kept that a message is done; None takes the settings'.
         commit: "batch" notes all that is done of a delivery in one request, at its end; "each"
@@ -33,13 +35,24 @@ class Idempotency:
         on_duplicate: called with a message whose work was done before, ahead of its acknowledgment.
         missing: what becomes of a message without a key: it is put aside, or runs unprotected.
         compare_body: whether one key with two bodies is a mistake, to be put aside; where False,
-            the second one is a duplicate.
+            the second one is a duplicate. Bodies are compared by their content: JSON written in
+            another order is the same. Paths such as `("amount", "lines")` compare these fields
+            only.
 
     Raises:
         HandlerDefinitionError: an option cannot work.
     """
 
-    __slots__ = ("commit", "compare_body", "key", "missing", "on_duplicate", "retention", "store")
+    __slots__ = (
+        "_paths",
+        "commit",
+        "compare_body",
+        "key",
+        "missing",
+        "on_duplicate",
+        "retention",
+        "store",
+    )
 
     def __init__(
         self,
@@ -50,10 +63,13 @@ class Idempotency:
         commit: Literal["batch", "each"] = "batch",
         on_duplicate: Callable[[Message[Any]], None] | None = None,
         missing: Literal["dead-letter", "run"] = "dead-letter",
-        compare_body: bool = True,
+        compare_body: bool | Sequence[str] = True,
     ) -> None:
-        if key is not None:
-            reader(key)  # a wrong path fails here, not on the first message
+        # A wrong path fails here, not on the first message.
+        self._paths = {
+            "idempotency_key": paths_of(key),
+            "compare_body": paths_of(compare_body, "compare_body"),
+        }
         _one_of("commit", commit, ("batch", "each"))
         _one_of("missing", missing, ("dead-letter", "run"))
         if on_duplicate is not None and _is_async(on_duplicate):
@@ -64,7 +80,7 @@ class Idempotency:
         self.commit = commit
         self.on_duplicate = on_duplicate
         self.missing = missing
-        self.compare_body = compare_body
+        self.compare_body = self._paths["compare_body"] or bool(compare_body)
 
     @property
     def needs_store(self) -> bool:
@@ -76,6 +92,16 @@ class Idempotency:
         url = self.store if isinstance(self.store, str) else None
         return {"idempotency_store": url, "idempotency_retention_seconds": self.retention}
 
+    def check(self, handler: str, body_type: Any) -> None:
+        """Refuse paths that no body of the handler's type has.
+
+        Raises:
+            HandlerDefinitionError: with what the body has instead.
+        """
+        for option, paths in self._paths.items():
+            for path in paths:
+                _check_path(handler, option, path, body_type)
+
     def bind(
         self, definition: HandlerDefinition, settings: Settings, *, fixed_locks: bool
     ) -> HandlerDefinition:
@@ -84,13 +110,25 @@ class Idempotency:
         Raises:
             SettingsError: no store is named.
         """
+        if not settings.idempotency:
+            events.say_once(
+                settings.queue or definition.name,
+                "idempotency",
+                f"repeated messages are not told by {definition.name}, because idempotency is off "
+                "(QUEUE_IDEMPOTENCY), which is for tests",
+            )
+            return definition
         bound = copy.copy(definition)
         bound.decodes_first = True
         claims = ClaimMiddleware(
-            self,
             self._open(definition, settings),
             definition,
             definition.policy(settings),
+            key=self.key,
+            compare_body=self.compare_body,
+            missing=self.missing,
+            commit=self.commit,
+            on_duplicate=self.on_duplicate,
             retention=settings.idempotency_retention_seconds,
             fixed_locks=fixed_locks,
         )
@@ -126,6 +164,14 @@ def combined(key: Key, idempotency: Idempotency | IdempotencyStore | str | None)
     if key is not None:
         raise HandlerDefinitionError("write the key as idempotency_key= or in Idempotency(key=)")
     return idempotency
+
+
+def _check_path(handler: str, option: str, path: str, body_type: Any) -> None:
+    from queue_runtime.idempotency.paths import why_impossible  # keys by id have none
+
+    why = why_impossible(body_type, path, is_key=option == "idempotency_key")
+    if why:
+        raise HandlerDefinitionError(f"{handler}: {option} {path!r} is in no body: {why}")
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

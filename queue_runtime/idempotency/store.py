@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 
 class Claim(NamedTuple):
-    """One key to be claimed; `payload` is the digest of what came with it, or empty.
+    """One key to be claimed; `payload` is a text of digests of what came with it, or empty.
 
-    A key starts with its scope (handler and queue) and a `#`.
+    A key starts with its scope (handler and queue) and a `#`. It can be encoded, and what follows
+    the scope is 1 to 1,031 bytes long.
     """
 
     key: str
@@ -26,7 +27,7 @@ class Found:
 
     - `state`: "fresh" is ours now; "in progress" is another owner's; "done" needs no work any more.
     - `remaining`: seconds until another owner's claim ends.
-    - `payload`: the digest that the work was done with.
+    - `payload`: the digests that the work was done with.
     """
 
     __slots__ = ("payload", "remaining", "state")

@@ -1,4 +1,4 @@
-"""Says what became of each message: a count and a log line, the same on every host."""
+"""Counts and logs each event of a message, the same on every host."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Events(LogLines):
         self._tell_watchers(message.queue, "forgotten", message)
 
     def still_running(self, message: Message[Any], handler: str) -> None:
-        """Say that a message is given back although its handler has not let go of it."""
+        """Log that a message is returned although its handler still runs."""
         self.warning(
             message,
             "abandon",
@@ -148,7 +148,7 @@ class Events(LogLines):
         self.info(queue, "send", text, count, queue, failed, message_count=count)
 
     def noted(self, queue: str, steps: Sequence[Step]) -> None:
-        """Say what a queue cannot do as it was asked to."""
+        """Log, once a queue, the requests that the queue cannot fulfil."""
         for step in steps:
             if step.note:
                 self.say_once(queue, "delayed_retry", step.note)
@@ -163,7 +163,7 @@ class Events(LogLines):
         self._tell_watchers(queue, "session_accepted", queue, session)
 
     def session_ended(self, queue: str, session: str, seconds: float, *, completed: bool) -> None:
-        """Count a session that was let go: with all that came of it done, or before."""
+        """Count a session that was released: completed, or abandoned before its end."""
         counter = metrics.SESSIONS_COMPLETED if completed else metrics.SESSIONS_ABANDONED
         counter.add(1, queue)
         metrics.SESSION_DURATION.record(seconds, queue)
@@ -222,7 +222,7 @@ class Events(LogLines):
         metrics.MESSAGES_ABANDONED.add(1, queue)
         when = f" in {outcome.delay:.1f} s" if outcome.delay else ""
         if outcome.unrun:
-            text = "given back unrun%s: %s"
+            text = "returned unrun%s: %s"
             self._write(INFO, message, "abandon", text, (when, outcome.reason))
             return
         metrics.RETRY_ATTEMPTS.add(1, queue)
@@ -248,7 +248,7 @@ class GroupsOfDelivery:
             events.session_accepted(queue, group)
 
     def ended(self, messages: Sequence[Message[Any]], outcomes: Sequence[Outcome]) -> None:
-        """Say that it is over: with a retry in it, a group was abandoned."""
+        """Count the end of each group; a group with a retry is abandoned."""
         seconds = monotonic() - self._started
         stopped = {
             message.group_id

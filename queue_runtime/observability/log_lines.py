@@ -34,6 +34,7 @@ FIELDS: Final = (
 TRACE: Final = 5
 addLevelName(TRACE, "TRACE")
 
+_MOST_CAUSES: Final = 3
 _MOST_FRAMES: Final = 12
 # Of a line about several messages: so many are named, each in so many characters.
 _MOST_NAMED: Final = 10
@@ -45,7 +46,7 @@ is_logged: Final = _logger.isEnabledFor
 
 
 class _Thread(local):
-    """What the lines of one thread are kept in, where they are not written at once."""
+    """Keeps the lines of one thread, where they are not written at once."""
 
     kept: list[LogRecord] | None = None
 
@@ -115,7 +116,7 @@ def _field(message: Message[Any], name: str) -> Any:
 def stack(error: BaseException) -> list[str]:
     """Give where an error came from, innermost first, without its text, which may hold a body.
 
-    Poison has none: where our own code noticed it tells nobody anything.
+    Poison has none: a place in our own decoder would help no reader.
     """
     if isinstance(error, BodyDecodeError):
         return []
@@ -126,6 +127,22 @@ def stack(error: BaseException) -> list[str]:
         frames.append(f"{code.co_filename}:{trace.tb_lineno} in {code.co_qualname}")
         trace = trace.tb_next
     return [printable(frame) for frame in frames[: -_MOST_FRAMES - 1 : -1]]
+
+
+def causes(error: BaseException) -> list[str]:
+    """Give type and place of what an error came from, nearest first, without any text."""
+    found: list[str] = []
+    seen = {id(error)}
+    while len(found) < _MOST_CAUSES:
+        hidden = error.__suppress_context__
+        cause = error.__cause__ or (None if hidden else error.__context__)
+        if cause is None or id(cause) in seen:
+            break
+        seen.add(id(cause))
+        place = stack(cause)[:1]
+        found.append(" at ".join([printable(type(cause).__qualname__), *place]))
+        error = cause
+    return found
 
 
 @guarded
@@ -200,9 +217,10 @@ class LogLines:
             if raised is not None:
                 line["error_type"] = type(raised).__qualname__
                 line["stack"] = stack(raised)
-            if raised is not None and line["stack"]:
-                text += " (at %s)"
-                values.append(line["stack"][0])
+                if line["stack"]:
+                    because = causes(raised)
+                    text += f" (at %s{'; because of %s' * len(because)})"
+                    values += [line["stack"][0], *because]
             name, text = _logger.name, begin + text
             _handle(
                 _logger.makeRecord(name, level, __file__, 0, text, tuple(values), None, extra=line)

@@ -63,7 +63,7 @@ class Gauge:
         self._lock = Lock()
 
     def set(self, value: float, *labels: str) -> None:
-        """Say what it is now; label values in the order of `labels`. Safe from any thread."""
+        """Set the current value; label values in the order of `labels`. Safe from any thread."""
         with self._lock:
             self._values[_bounded(self._values, labels)] = value
 
@@ -74,7 +74,7 @@ class Gauge:
 
 
 class Histogram:
-    """How often a duration in seconds fell between two bounds, one for each set of label values."""
+    """Counts durations in seconds between bounds, for each set of label values."""
 
     __slots__ = ("_lock", "_rows", "bounds", "help", "labels", "name", "recent")
 

@@ -1,4 +1,4 @@
-"""What span attributes are called: by OpenTelemetry, by the operations guide, or by both."""
+"""Names span attributes: by OpenTelemetry, by the operations guide, or by both."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _GUIDE_SYSTEMS: Final = {"servicebus": "azure_service_bus"}
 
 
 class SpanPlace(NamedTuple):
-    """Where a queue is, as far as that is known by now and more than its name; for spans.
+    """Tells a queue's server and topic for spans; None for what is not known yet.
 
     - `server`: the host that is asked. `topic`, `subscription`: where the queue is a subscription.
     """

@@ -29,7 +29,7 @@ Caller: TypeAlias = tuple[str, str] | None
 
 
 class Spans(Protocol):
-    """What records spans around deliveries and calls."""
+    """Records spans around deliveries and calls."""
 
     def serve(self, queue: str, /) -> None:
         """Record what is done to a queue."""
@@ -53,7 +53,7 @@ class Spans(Protocol):
 
 
 class Watch:
-    """What is done around one host's deliveries and calls; nothing of it changes an outcome.
+    """Observes one host's deliveries and calls; changes no outcome.
 
     Args:
         system: what OpenTelemetry calls the queue service.

@@ -35,7 +35,8 @@ def creation_contexts(message: Message[Any]) -> tuple[SpanContext, ...]:
     """
     native = message.native
     try:
-        read = _of_sqs(native) if isinstance(native, dict) else message.attributes
+        as_sent = isinstance(native, dict) and not message.opened
+        read = _of_sqs(native) if as_sent else message.attributes
     except BodyDecodeError:
         return ()
     # Older Azure SDKs write Diagnostic-Id, with the same content.

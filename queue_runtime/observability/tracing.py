@@ -94,7 +94,7 @@ class Tracing:
     # --- calls -----------------------------------------------------------------------------------
 
     def begin(self, message: Message[Any]) -> Begun | None:
-        """Open the process span of one message and make it current; None where nobody records."""
+        """Open one message's process span and make it current; None where spans are off."""
         if not self._recording:
             return None
         names, queue = self._names, message.queue

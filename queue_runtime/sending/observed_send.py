@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from queue_runtime.config import Settings
-    from queue_runtime.transports.base import OutgoingMessage, SendFailure, Transport
+    from queue_runtime.transports.base import OutgoingMessage, SendResult, Transport
 
 # SQS takes ten attributes, and one has to be left for what a dead-letter says of its failure.
 _MOST_ON_SQS: Final = 9
@@ -20,22 +20,23 @@ _MOST_ON_SQS: Final = 9
 
 async def send_observed(
     transport: Transport, messages: Sequence[OutgoingMessage], settings: Settings
-) -> Sequence[SendFailure]:
+) -> Sequence[SendResult]:
     """Send, count and time it; with tracing, in a span that the messages name as their origin.
 
     Raises:
         TransportError: the whole request failed; it is counted all the same.
     """
-    system = getattr(transport, "system", "local")
+    system = transport.system
     span = _span(transport, system, messages, settings)
     if span is not None:
         messages = [_carrying(message, span.get_span_context(), system) for message in messages]
     started = perf_counter()
     failed, kind = len(messages), "interrupted"
     try:
-        failures = await transport.send(messages)
-        failed, kind = len(failures), type(failures[0].error).__qualname__ if failures else ""
-        return failures
+        results = await transport.send(messages)
+        errors = [result.error for result in results if result.error is not None]
+        failed, kind = len(errors), type(errors[0]).__qualname__ if errors else ""
+        return results
     except Exception as error:
         kind = type(error).__qualname__
         raise
@@ -56,7 +57,7 @@ def _span(
     from queue_runtime.observability.span_attributes import Names
     from queue_runtime.observability.trace_context import w3c_context
 
-    names = Names(system, settings.semconv, lambda: getattr(transport, "place", None))
+    names = Names(system, settings.semconv, lambda: transport.place)
     attributes = dict(names.of_operation("send", transport.queue))
     if len(messages) > 1:
         attributes["messaging.batch.message_count"] = len(messages)
@@ -78,6 +79,8 @@ def _end(span: Any, kind: str) -> None:
 
 
 def _carrying(message: OutgoingMessage, context: Any, system: str) -> OutgoingMessage:
+    from dataclasses import replace
+
     from queue_runtime.observability.trace_context import traceparent, xray_header
 
     if not context.is_valid or "traceparent" in message.attributes:
@@ -87,11 +90,11 @@ def _carrying(message: OutgoingMessage, context: Any, system: str) -> OutgoingMe
         state = context.trace_state.to_header()
         if state and (system != "aws_sqs" or len(attributes) < _MOST_ON_SQS):
             attributes = {**attributes, "tracestate": state}
-        return message._replace(attributes=attributes)
+        return replace(message, attributes=attributes)
     # A system attribute counts neither among the ten nor in the size.
     header = {"DataType": "String", "StringValue": xray_header(context)}
     system_attributes = {
         "AWSTraceHeader": header,
         **message.native.get("MessageSystemAttributes", {}),
     }
-    return message._replace(native={**message.native, "MessageSystemAttributes": system_attributes})
+    return replace(message, native={**message.native, "MessageSystemAttributes": system_attributes})

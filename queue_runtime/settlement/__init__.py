@@ -1,1 +1,1 @@
-"""How a message is settled once its outcome is known: decided here, carried out elsewhere."""
+"""Decides how messages are settled by their outcomes; hosts and transports carry that out."""

@@ -1,4 +1,4 @@
-"""Says what a step that failed becomes. Pure, as `plan` is."""
+"""Gives the outcome of a message whose step failed. Pure, as `plan` is."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class SettleFailure(NamedTuple):
 
 
 def after(step: Step, failure: SettleFailure, can: Abilities, rules: Rules) -> Outcome:
-    """Give the outcome of a message whose step failed, if nobody repeats the step.
+    """Give the outcome of a message whose step failed, if the step is not repeated.
 
     - A dead-letter that was not made: a retry by the policy's backoff, where the place can delay.
     - A copy that was not made: a retry at once.
-    - A message that could not be given back: it comes back at the queue's own time.
+    - A message whose return failed: it comes back at the queue's own time.
     - Anything else: the work stands, and the message comes back, since it is not off the queue.
     """
     if step.action is Action.DEAD_LETTER and not failure.is_made:
@@ -68,7 +68,7 @@ def outcomes_of(
     can: Abilities,
     rules: Rules,
 ) -> list[Outcome]:
-    """Give what became of each message, once its step was carried out or failed."""
+    """Give the final outcome of each message, once its step was carried out or failed."""
     failed = {id(failure.message): failure for failure in failures}
     done = {id(step.message): step for step in steps}
     final: list[Outcome] = []

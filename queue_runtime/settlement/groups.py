@@ -1,4 +1,4 @@
-"""The rule of ordered queues: after a group's first retry nothing more of it is acknowledged."""
+"""Keeps order: after a group's first retry, no later message of the group is acknowledged."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from queue_runtime.outcome import Disposition, Outcome, unrun
 
 
 class GroupRule:
-    """Says which groups have stopped, and what becomes of the rest of each.
+    """Remembers stopped groups, and gives the outcome of the rest of each.
 
     The rest of a stopped group comes back unrun, with the delay of the message that stopped it: a
     shorter one would put later messages before it.
@@ -28,5 +28,5 @@ class GroupRule:
 
 
 def rest_after(outcome: Outcome) -> Outcome:
-    """Give the outcome of what follows, in its group, a message that is delivered again."""
+    """Give the outcome of the later messages of a group, after one that is delivered again."""
     return unrun("an earlier message of its group was not done", delay=outcome.delay)

@@ -1,4 +1,4 @@
-"""What travels with a copy of a message, so that its identity and its attempts survive.
+"""Writes and reads the facts that travel with a copy: identity, attempts, failure.
 
 Delayed retries, dead-letters and redrives are new messages to a queue service. All that we have to
 say about the original goes into one attribute, because a producer may use nine of SQS's ten.
@@ -28,7 +28,7 @@ _MOST_ATTEMPTS: Final = 1_000_000
 
 
 class Carried:
-    """What a copy says of its original: the id, and the deliveries of earlier copies."""
+    """Describes a copy's original: its id, and the deliveries of earlier copies."""
 
     __slots__ = ("attempts", "id")
 
@@ -61,7 +61,7 @@ def read_carried(text: object) -> Carried:
 class DeadLetterFacts:
     """Our attribute for a dead-letter entry: in full, then ever shorter, for want of room.
 
-    Attempts are told (`deliveries`) but not carried: who redrives a message means it to start anew.
+    Attempts are recorded (`deliveries`) but not carried: a redriven message starts anew.
     """
 
     __slots__ = ("_error_text", "_handler", "_message", "_outcome")
@@ -100,7 +100,7 @@ def delayed_retry_facts(message: Message[Any]) -> str:
 
 
 def read_dead_letter(text: object, reason: object = None) -> DeadLetterRecord | None:
-    """Read what a dead-letter entry says of its failure.
+    """Read the failure from a dead-letter entry.
 
     Args:
         text: our facts.

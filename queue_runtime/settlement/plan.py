@@ -1,7 +1,7 @@
-"""Turns outcomes into steps: what is to be done with each message, where its place can do it.
+"""Turns outcomes into steps, each of which the place is able to carry out.
 
-Pure: nothing is asked, sent or logged here. Hosts and transports carry steps out, and say which
-failed; `failures` says what follows from that.
+Pure: nothing is requested, sent or logged here. Hosts and transports carry steps out, and name
+those that failed; `failures` gives the outcomes of these.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Delay: TypeAlias = Callable[[int], float]
 
 
 class Abilities(NamedTuple):
-    """What a place can do with a message besides acknowledging it.
+    """Tells how a place can delay and dead-letter messages.
 
     - `delay`: how a retry comes back later: "native", the queue service holds it back; "copy", a
       scheduled copy stands in for it; "none", it comes back at once.
@@ -37,7 +37,7 @@ class Abilities(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """What author and operator say of a handler's settling.
+    """Holds the choices of author and operator about a handler's settling.
 
     - `delay`: seconds until the next try of a message that could not be dead-lettered.
     - `handler`: the handler's name, for dead-letter entries.
@@ -50,7 +50,7 @@ class Rules(NamedTuple):
 
 
 class Action(Enum):
-    """What a step does."""
+    """Names the action of a step."""
 
     ACKNOWLEDGE = "acknowledge"
     GIVE_BACK = "give back"
@@ -61,8 +61,8 @@ class Action(Enum):
 class Step(NamedTuple):
     """One thing to do with one message.
 
-    - `outcome`: what will have become of the message once the step is done; its delay is one that
-      the place really gives.
+    - `outcome`: the message's outcome once the step is done, with the delay that the place
+      really gives.
     - `delay`: of GIVE_BACK, seconds until the next delivery, None for the queue's own time; of
       COPY, seconds until the copy is due.
     - `facts`: of DEAD_LETTER, what the entry says of the failure, in full and then ever shorter.

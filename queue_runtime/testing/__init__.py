@@ -1,4 +1,8 @@
-"""What a handler's tests need: deliveries through the real pipeline, and the hosts' own events."""
+"""Helps to test handlers: deliveries through the real pipeline, and the hosts' own events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from queue_runtime.testing.delivery import adeliver, deliver
 from queue_runtime.testing.events import (
@@ -10,8 +14,13 @@ from queue_runtime.testing.events import (
     sqs_record,
 )
 
+if TYPE_CHECKING:
+    from queue_runtime.testing.conformance import Features, TransportConformance
+
 __all__ = [
+    "Features",
     "LambdaContextStub",
+    "TransportConformance",
     "adeliver",
     "body_text",
     "deliver",
@@ -20,3 +29,12 @@ __all__ = [
     "sqs_event",
     "sqs_record",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # The suite for transports, which tests of handlers do not need.
+    if name not in ("Features", "TransportConformance"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from queue_runtime.testing import conformance
+
+    return getattr(conformance, name)

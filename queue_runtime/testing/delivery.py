@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from queue_runtime.config import load_settings
-from queue_runtime.definition import Shape
+from queue_runtime.definition import Shape, definition_of
 from queue_runtime.message import Message
 from queue_runtime.pipeline import Pipeline, run_blocking
 from queue_runtime.testing.events import body_text
@@ -51,7 +51,7 @@ def deliver(
     )
     work = _outcome(pipeline, message)
     if pipeline.blocking:
-        return run_blocking(handler.definition.name, work)
+        return run_blocking(definition_of(handler).name, work)
     import asyncio
 
     try:
@@ -90,7 +90,7 @@ def _prepare(
     dead_letter: DeadLetterRecord | None,
     settings: Settings | None,
 ) -> tuple[Pipeline, Message[Any]]:
-    definition = handler.definition
+    definition = definition_of(handler)
     if settings is None:
         # In memory, and new each time: a test of a handler meets no claims but its own.
         options = definition.idempotency

@@ -106,11 +106,12 @@ def sqs_event(
 
 def sns_notification(body: Any, *, attributes: dict[str, str] | None = None) -> str:
     """Wrap a body as SNS does for a queue that is subscribed without raw message delivery."""
+    text = body_text(body)
     notification: dict[str, Any] = {
         "Type": "Notification",
-        "MessageId": str(uuid5(_NAMESPACE, "sns")),
+        "MessageId": str(uuid5(_NAMESPACE, text)),
         "TopicArn": "arn:aws:sns:us-east-1:123456789012:orders",
-        "Message": body_text(body),
+        "Message": text,
         "Timestamp": "2026-11-25T09:00:00.000Z",
     }
     if attributes:

@@ -1,7 +1,11 @@
-"""The small interface that a queue service implements, and nothing of what is decided above it."""
+"""The whole contract between a queue service and what is above it, and nothing of what is decided.
+
+docs/transports/your-own.md is written for people who implement it elsewhere.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from queue_runtime.settlement.failures import SettleFailure
@@ -12,22 +16,27 @@ if TYPE_CHECKING:
 
     from queue_runtime.errors import TransportError
     from queue_runtime.message import Message
+    from queue_runtime.observability.span_attributes import SpanPlace
 
 # All that a transport is written with.
 __all__ = [
     "Abilities",
     "Action",
+    "CountsSessions",
     "Depth",
     "GivesUpReceives",
     "OutgoingMessage",
-    "SendFailure",
+    "Purges",
+    "SendResult",
     "SettleFailure",
     "Step",
     "Transport",
+    "refused",
 ]
 
 
-class OutgoingMessage(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutgoingMessage:
     """A message to send.
 
     - `body`: bytes or text, sent as it is.
@@ -38,20 +47,30 @@ class OutgoingMessage(NamedTuple):
     - `native`: what only one service has, by the name that its SDK gives it.
     """
 
-    body: str | bytes
-    attributes: Mapping[str, Any] = {}
+    body: str | bytes = field(repr=False)  # which must not reach a log
+    attributes: Mapping[str, Any] = field(default_factory=dict, repr=False)
     group_id: str | None = None
     correlation_id: str | None = None
     deduplication_id: str | None = None
     delay: float = 0.0
-    native: Mapping[str, Any] = {}
+    native: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-class SendFailure(NamedTuple):
-    """An entry of a send that was not accepted, by its position among those given."""
+class SendResult(NamedTuple):
+    """The answer to one message of a send.
 
-    position: int
-    error: TransportError
+    - `broker_id`: the queue service's id of what was sent; None where nothing was, or where the
+      service does not tell it (local: a repeated `deduplication_id`).
+    - `error`: why it was not accepted; None where it was.
+    """
+
+    broker_id: str | None = None
+    error: TransportError | None = None
+
+
+def refused(results: Sequence[SendResult]) -> dict[int, TransportError]:
+    """Give the errors of a send by the positions of its messages; empty where all was accepted."""
+    return {at: each.error for at, each in enumerate(results) if each.error is not None}
 
 
 class Depth(NamedTuple):
@@ -70,9 +89,18 @@ class Depth(NamedTuple):
     oldest_seconds: float | None = None
 
     @property
+    def backlog(self) -> int:
+        """Everything that is to be done now."""
+        return self.visible + self.in_flight
+
+    @property
     def total(self) -> int:
         """Everything that is still to be done."""
-        return self.visible + self.in_flight + self.delayed
+        return self.backlog + self.delayed
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give all figures by the one name that each has, wherever it is shown."""
+        return {**self._asdict(), "backlog": self.backlog, "total": self.total}
 
 
 @runtime_checkable
@@ -94,6 +122,18 @@ class Transport(Protocol):
     A whole request that fails raises a TransportError: `QueueNotFoundError`, `AccessDeniedError`,
     or TransportError itself for what may pass by itself.
     """
+
+    @property
+    def system(self) -> str:
+        """The queue service, by OpenTelemetry's name: `messaging.system` of every span.
+
+        The names are listed in https://opentelemetry.io/docs/specs/semconv/registry/attributes/messaging/;
+        a service that is not listed there has one of its own.
+        """
+
+    @property
+    def place(self) -> SpanPlace | None:
+        """Where the queue is, for spans, as far as that is known by now; None shows nothing."""
 
     @property
     def queue(self) -> str:
@@ -133,11 +173,34 @@ class Transport(Protocol):
     async def renew(self, messages: Sequence[Message[Any]]) -> Sequence[SettleFailure]:
         """Lock messages for another `lock_seconds` from now, moving their `locked_until`."""
 
-    async def send(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendFailure]:
-        """Send messages in their order, in as few requests as the service allows."""
+    async def send(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendResult]:
+        """Send messages in their order, in as few requests as the service allows.
+
+        Gives one result for each message, in the order of the messages.
+        """
 
     async def depth(self) -> Depth:
         """Count what is in the queue."""
 
     async def aclose(self) -> None:
         """Release connections and threads; calls under way are ended, and later ones refused."""
+
+
+@runtime_checkable
+class CountsSessions(Protocol):
+    """A transport that counts sessions itself, as its service opens and ends them.
+
+    For all others on ordered queues, the poller counts each run of a group as a session.
+    """
+
+    @property
+    def counts_sessions(self) -> bool:
+        """Whether it does on this queue."""
+
+
+@runtime_checkable
+class Purges(Protocol):
+    """A transport that can empty its queue."""
+
+    async def purge(self) -> int:
+        """Remove everything from the queue, locked or not, and give how much it was."""

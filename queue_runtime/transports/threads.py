@@ -32,12 +32,12 @@ _ANSWERS_SECONDS: Final = 2.5
 class Job(Generic[ResultT]):
     """One blocking call, made on a thread for a caller on an event loop.
 
-    Caller and thread agree under a lock on who has the result, since the caller's loop may be
-    closed before the thread can tell it anything.
+    A lock decides whether caller or thread owns the result, since the caller's loop may be closed
+    before the thread can reach it.
 
     Args:
         work: the call.
-        give_back: undoes the call, on its thread, where its result comes for nobody.
+        give_back: undoes the call, on its thread, where no caller is left for its result.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Job(Generic[ResultT]):
     def run(self, done: Callable[[], None] = lambda: None) -> None:
         """Make the call, unless it was cancelled before; raises nothing.
 
-        `done` is called before anybody is told of the result.
+        `done` is called before the caller gets the result.
         """
         with self._lock:
             self._begun = not self._cancelled
@@ -76,20 +76,20 @@ class Job(Generic[ResultT]):
         self._tell(self.answer.cancel)  # its caller's loop may only have been held up
 
     def cancel(self) -> None:
-        """Keep the call from being made, if it is not under way; on the caller's loop."""
+        """Cancel the call if it has not begun, else let it end; on the caller's loop."""
         with self._lock:
             self._cancelled = True
             if not self._begun:
                 self.answer.cancel()
 
     def leave(self) -> ResultT | None:
-        """Take the result if it has come; one that comes later is given back."""
+        """Stop waiting. Gives the result if it is there; a later one is undone."""
         with self._lock:
             self._left = True
             return self._result
 
     def give_up(self) -> None:
-        """Give the result back, now or when it comes, as if the caller had gone; any thread."""
+        """Give the result up, and undo the call, now or once it is done; from any thread."""
         with self._lock:
             self._cancelled = self._left = True
             result, self._result = self._result, None
@@ -165,7 +165,7 @@ class JobThreads:
     async def run_cancellable(
         self, work: Callable[[], ResultT], give_back: Callable[[ResultT], None]
     ) -> ResultT:
-        """Make a call and await its result, which is given back if it comes for nobody.
+        """Make a call and await its result; undo the call where no caller is left for the result.
 
         If the caller is cancelled, a call that waits for its turn is not made, and one that is
         under way is interrupted. A result that has come by then is returned all the same.

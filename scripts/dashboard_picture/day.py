@@ -172,7 +172,9 @@ async def _send_orders(shop: Shop, started: float) -> None:
         orders = [_order(chance, now) for _ in range(int(due))]
         due -= len(orders)
         with suppress(TransportError):  # an outage, on purpose
-            await transport.send([OutgoingMessage(order.model_dump_json()) for order in orders])
+            await transport.send(
+                [OutgoingMessage(body=order.model_dump_json()) for order in orders]
+            )
         await asyncio.sleep(_TICK)
     await transport.aclose()
 

@@ -58,7 +58,7 @@ async def send_invoice(invoice: Invoice) -> None:
 
 async def _send_invoice(order: Order) -> None:
     body = Invoice(order=order.id, seconds=order.seconds / 4).model_dump_json()
-    invoice = OutgoingMessage(body, group_id=order.customer)
+    invoice = OutgoingMessage(body=body, group_id=order.customer)
     transport, settings = _invoices()
     await send_observed(transport, [invoice] * (1 + order.twice), settings)
 

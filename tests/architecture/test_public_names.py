@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import queue_runtime
 
 API_PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
@@ -34,6 +36,17 @@ def test_all_is_sorted_and_true() -> None:
     )
     for name in queue_runtime.__all__:
         assert getattr(queue_runtime, name).__doc__, f"{name} has no docstring"
+
+
+def test_a_shell_completes_every_name() -> None:
+    assert set(queue_runtime.__all__) <= set(dir(queue_runtime))
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    assert f'\nversion = "{queue_runtime.__version__}"\n' in text
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        queue_runtime.nothing  # noqa: B018
 
 
 def test_import_loads_nothing_heavy() -> None:

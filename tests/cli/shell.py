@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from queue_runtime.config import load_settings
+from queue_runtime.transports import open_transport
+
+if TYPE_CHECKING:
+    from queue_runtime.transports.base import Depth
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 45.0
@@ -79,6 +86,17 @@ class Shell:
         lines = "".join(f'{{"n": {n}}}\n' for n in range(count))
         assert self.run("send", "--queue", queue, "--lines", "-", stdin=lines).returncode == 0
 
+    def depth(self, queue: str = "local://q") -> Depth:
+        """Count what is in a queue, without a process of its own."""
+
+        async def ask() -> Depth:
+            transport = open_transport(queue, settings=load_settings(environ=self.environ))
+            depth = await transport.depth()
+            await transport.aclose()
+            return depth
+
+        return asyncio.run(ask())
+
     def drain(self, queue: str = "local://q") -> dict[str, Any]:
         done = self.run("poll", "handlers:take", "--queue", queue, "--until-empty", "--json")
         assert done.returncode == 0, done.stderr
@@ -95,9 +113,13 @@ def stopped(text: str) -> dict[str, Any]:
 
 
 def line_of(process: subprocess.Popen[str], containing: str) -> str:
-    """Read output until a line has something in it."""
-    assert process.stdout is not None
-    for line in process.stdout:
+    """Read output until a line has something in it.
+
+    Events are on stdout, with their name in quotes; what a handler prints is on stderr.
+    """
+    stream = process.stdout if containing.startswith('"') else process.stderr
+    assert stream is not None
+    for line in stream:
         if containing in line:
             return line
     raise AssertionError(f"the process ended without {containing!r}")

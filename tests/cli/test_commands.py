@@ -99,7 +99,7 @@ def test_a_producers_text_is_escaped_and_cut_in_a_table(
     record = event["Records"][0]
     record["messageAttributes"] = {"queue_runtime": {"stringValue": identity, "dataType": "String"}}
     (tmp_path / "event.json").write_text(json.dumps(event))
-    main(["invoke", "functions.orders:take_order", str(tmp_path / "event.json")])
+    main(["invoke", "functions.orders:take_order", str(tmp_path / "event.json"), "--table"])
     table = capsys.readouterr().out
     assert "\\ud800\\x1b[31m\\nxxx" in table
     assert "\x1b" not in table
@@ -161,7 +161,8 @@ def test_a_bare_name_is_a_queue_of_the_provider(provider: str, name: str, url: s
 
 def test_invoke_shows_fates_and_the_reply(capsys: pytest.CaptureFixture[str]) -> None:
     event = str(EVENTS / "standard.json")
-    assert main(["invoke", "functions.orders:take_order", event, "--dead-letter", "d"]) == 0
+    given = ["functions.orders:take_order", event, "--dead-letter", "d", "--table"]
+    assert main(["invoke", *given]) == 0
     table = capsys.readouterr().out
     assert "2 completed, 2 retried, 3 dead-lettered" in table
     event = str(EVENTS / "poison.json")
@@ -173,7 +174,7 @@ def test_invoke_shows_fates_and_the_reply(capsys: pytest.CaptureFixture[str]) ->
 
 def test_invoke_on_azure(capsys: pytest.CaptureFixture[str]) -> None:
     messages = str(EVENTS / "azure" / "messages.json")
-    assert main(["invoke", "--azure", "functions.orders:take_order", messages]) == 0
+    assert main(["invoke", "--azure", "functions.orders:take_order", messages, "--table"]) == 0
     assert "1 completed, 1 retried, 4 dead-lettered" in capsys.readouterr().out
 
 
@@ -237,7 +238,9 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         main(["--help"])
     assert left.value.code == 0
-    assert {"invoke", "poll", "send"} <= set(capsys.readouterr().out.split())
+    assert {"check", "completion", "invoke", "poll", "send", "stats"} <= set(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

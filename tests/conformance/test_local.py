@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 class LocalConformance(TransportConformance):
     features = LOCAL
+    system = "local"
     options = ""
 
     @pytest.fixture(autouse=True)
     def place(self, tmp_path: Path) -> None:
+        self.begin(tmp_path)
+
+    def begin(self, tmp_path: Path) -> None:
         self.folder = str(tmp_path)
         self.clock = MovableClock()
         self.addresses: dict[str, LocalAddress] = {}

@@ -36,6 +36,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
 class OnBroker(Rig):
+    system = "servicebus"
+
     """The hooks, for a broker of each test's own: its clock moves."""
 
     @pytest.fixture(autouse=True)

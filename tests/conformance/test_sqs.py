@@ -32,6 +32,7 @@ class SqsConformance(TransportConformance):
     """Standard queues, and FIFO where a test is about order."""
 
     features = SQS
+    system = "aws_sqs"
     clock: MovableClock
 
     def create(self, name: str, dead_letters: str | None = None) -> None:

@@ -1,18 +1,16 @@
 """What the pages on the test brokers show, run."""
 
+# --8<-- [start:sqs]
 from contextlib import closing
 
 import pytest
-from azure.servicebus import ServiceBusClient, ServiceBusMessage
 
-from tests.brokers.service_bus import Condition, Error, Kind, Point, ServiceBusBroker
 from tests.brokers.sqs import SqsBroker, Throttle
 from tests.brokers.sqs.fixtures import sqs_broker, sqs_client_for
 
-__all__ = ["sqs_broker"]
+__all__ = ["sqs_broker"]  # fixtures are imported, here or in a conftest.py
 
 
-# --8<-- [start:sqs]
 def test_a_throttled_send_is_tried_again(sqs_broker: SqsBroker) -> None:
     url = sqs_broker.create_queue("orders", VisibilityTimeout=30)
     sqs_broker.faults.add(Throttle(), calls=["SendMessage"], times=1)
@@ -30,6 +28,10 @@ def test_a_throttled_send_is_tried_again(sqs_broker: SqsBroker) -> None:
 )  # the SDK leaves a socket where a send failed
 def test_the_service_bus_page() -> None:
     # --8<-- [start:bus]
+    from azure.servicebus import ServiceBusClient, ServiceBusMessage
+
+    from tests.brokers.service_bus import Condition, Error, Kind, Point, ServiceBusBroker
+
     with ServiceBusBroker() as broker:
         broker.create_queue("orders", lock_duration=30, max_delivery_count=5)
         client = ServiceBusClient.from_connection_string(broker.connection_string)
@@ -41,3 +43,20 @@ def test_the_service_bus_page() -> None:
         assert len(broker.messages("orders")) == 2  # what is in the queue, in any state
         broker.wait_for(Kind.ENQUEUED, entity="orders", count=2)
     # --8<-- [end:bus]
+
+
+# --8<-- [start:managed]
+from azure.servicebus.management import ServiceBusAdministrationClient
+
+from tests.brokers.service_bus import ServiceBusBroker
+from tests.brokers.service_bus.fixtures import certificate, managed_service_bus
+
+__all__ = ["certificate", "managed_service_bus"]
+
+
+def test_an_empty_queue_is_counted(managed_service_bus: ServiceBusBroker) -> None:
+    managed_service_bus.create_queue("orders")
+    text = managed_service_bus.connection_string
+    with ServiceBusAdministrationClient.from_connection_string(text) as client:
+        assert client.get_queue_runtime_properties("orders").active_message_count == 0
+    # --8<-- [end:managed]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from queue_runtime.outcome import ACK, Disposition, Outcome
 from queue_runtime.testing.conformance.rig import steps
-from queue_runtime.transports.base import OutgoingMessage
+from queue_runtime.transports.base import OutgoingMessage, refused
 from queue_runtime.transports.local.address import read_address
 from queue_runtime.transports.local.transport import LocalTransport
 
@@ -40,8 +40,8 @@ async def _produce(queue: LocalTransport, journal: Journal, producer: int) -> No
     while True:
         # Later sends have higher numbers, also those of a producer that was started again.
         bodies = [f"{producer}-{number}:{time.time_ns()}" for number in range(6)]
-        messages = [OutgoingMessage(body, group_id=body.split(":")[0]) for body in bodies]
-        assert not await queue.send(messages)
+        messages = [OutgoingMessage(body=body, group_id=body.split(":")[0]) for body in bodies]
+        assert not refused(await queue.send(messages))
         journal.write(*bodies)
         await asyncio.sleep(0.01)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from queue_runtime.config import load_settings
 from queue_runtime.transports import open_transport
-from queue_runtime.transports.base import OutgoingMessage
+from queue_runtime.transports.base import OutgoingMessage, refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ class LocalRig:
 
     async def _send(self, bodies: Sequence[str]) -> None:
         queue = open_transport(URL, settings=self._settings)
-        assert not await queue.send([OutgoingMessage(body) for body in bodies])
+        assert not refused(await queue.send([OutgoingMessage(body=body) for body in bodies]))
         await queue.aclose()
 
     def left(self) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from queue_runtime.transports.base import OutgoingMessage
+from queue_runtime.transports.base import OutgoingMessage, refused
 from tests.brokers.sqs import Cut, FailEntries, Kind, Latency, SqsBroker, Throttle
 from tests.faults.matrix import (
     FEW,
@@ -63,10 +63,10 @@ class SqsRig:
         queue = open_queue(self._name)
         groups = [body.partition(":")[0] if self.ordered else None for body in bodies]
         messages = [
-            OutgoingMessage(body, group_id=group)
+            OutgoingMessage(body=body, group_id=group)
             for body, group in zip(bodies, groups, strict=True)
         ]
-        assert not await queue.send(messages)
+        assert not refused(await queue.send(messages))
         await queue.aclose()
         self.broker.clock.advance(0)  # serves a long poll that is left over
 

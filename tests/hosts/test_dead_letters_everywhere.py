@@ -16,7 +16,7 @@ from queue_runtime.hosts.azure_functions import FunctionsHost, Source
 from queue_runtime.hosts.poller import Poller, Until
 from queue_runtime.testing import deliver, lambda_context
 from queue_runtime.transports import open_transport
-from queue_runtime.transports.base import OutgoingMessage
+from queue_runtime.transports.base import OutgoingMessage, refused
 from queue_runtime.transports.service_bus.functions_wire import Delivery
 from tests.brokers.service_bus import ServiceBusBroker
 from tests.brokers.sqs import SqsBroker
@@ -74,7 +74,7 @@ def on_local(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[DeadLetterRe
 
     async def run() -> None:
         queue = open_transport("local://orders", settings=settings)
-        assert not await queue.send([OutgoingMessage(body="{}")])
+        assert not refused(await queue.send([OutgoingMessage(body="{}")]))
         await consumed(queue, fail)
         await consumed(open_transport("local://orders/dead-letter", settings=settings), look)
 
@@ -91,7 +91,7 @@ def on_sqs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[DeadLetterReco
 
         async def run() -> None:
             queue = open_queue("orders")
-            assert not await queue.send([OutgoingMessage(body="{}")])
+            assert not refused(await queue.send([OutgoingMessage(body="{}")]))
             await consumed(queue, fail)
             await consumed(open_queue("dead"), reader(found))
 
@@ -106,7 +106,7 @@ def on_service_bus(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[DeadLe
 
         async def run() -> None:
             queue = service_bus_rig.opened(broker, "orders")
-            assert not await queue.send([OutgoingMessage(body="{}")])
+            assert not refused(await queue.send([OutgoingMessage(body="{}")]))
             await consumed(queue, fail)
             await consumed(service_bus_rig.opened(broker, "orders/dead-letter"), reader(found))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -13,7 +14,7 @@ from queue_runtime.cli.targets import find_handler
 from queue_runtime.config import load_settings
 from queue_runtime.dispatch import CANCEL_SECONDS
 from queue_runtime.hosts.poller import Poller, observation, run
-from queue_runtime.hosts.poller.health import HealthServer
+from queue_runtime.hosts.poller.health import Health, answer
 from queue_runtime.transports import open_transport, threads
 from tests.infra.template import ROOT
 
@@ -53,9 +54,8 @@ def test_all_name_one_port_and_one_app() -> None:
 def answers() -> Any:
     settings = load_settings(environ={})
     queue = open_transport("local://q?memory", settings=settings)
-    server = HealthServer(0, [Poller(take_order, queue)], host="127.0.0.1")
-    yield server.answer
-    server.close()
+    health = Health([Poller(take_order, queue)])
+    return lambda path: asyncio.run(answer(health, path))
 
 
 @pytest.mark.parametrize("probe", ["livenessProbe", "readinessProbe"])

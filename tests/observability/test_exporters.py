@@ -12,7 +12,7 @@ from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult
 from prometheus_client.parser import text_string_to_metric_families
 
 from queue_runtime.errors import MissingExtraError, SettingsError
-from queue_runtime.hosts.poller.health import HealthServer
+from queue_runtime.hosts.poller.health import Health, HealthServer
 from queue_runtime.observability import metrics
 from queue_runtime.observability.events import events
 from queue_runtime.observability.exporters import choice
@@ -70,7 +70,7 @@ def test_large_counts_are_exact() -> None:
 
 
 def test_it_is_served_beside_the_health_of_a_poller() -> None:
-    server = HealthServer(0, [], host="127.0.0.1")
+    server = HealthServer(0, Health([]), host="127.0.0.1")
     try:
         with urllib.request.urlopen(
             f"http://127.0.0.1:{server.port}/metrics", timeout=10

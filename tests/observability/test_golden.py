@@ -18,7 +18,7 @@ from queue_runtime.config import load_settings
 from queue_runtime.hosts.azure_functions.host import FunctionsHost, Source
 from queue_runtime.sending.observed_send import send_observed
 from queue_runtime.transports import open_transport
-from queue_runtime.transports.base import OutgoingMessage
+from queue_runtime.transports.base import OutgoingMessage, refused
 from queue_runtime.transports.service_bus import sessions
 from tests.brokers.service_bus import Kind
 from tests.hosts.poller.service_bus_rig import happened, opened, polled
@@ -95,7 +95,7 @@ def lambda_fifo() -> None:
 
 
 def _local(body: str, group: str | None = None) -> OutgoingMessage:
-    return OutgoingMessage(body, {"traceparent": PRODUCER}, group)
+    return OutgoingMessage(body=body, attributes={"traceparent": PRODUCER}, group_id=group)
 
 
 def local_single() -> None:
@@ -132,18 +132,24 @@ def _sqs(handler: Any, *messages: OutgoingMessage, name: str = "golden", dead: s
 
 
 def sqs_single() -> None:
-    good = OutgoingMessage("good", {"traceparent": PRODUCER}, correlation_id="c1")
-    _sqs(take, good, OutgoingMessage("busy", native=_native(AWSTraceHeader=XRAY)))
+    good = OutgoingMessage(body="good", attributes={"traceparent": PRODUCER}, correlation_id="c1")
+    _sqs(take, good, OutgoingMessage(body="busy", native=_native(AWSTraceHeader=XRAY)))
 
 
 def sqs_dead_letter() -> None:
     both = {"traceparent": OTHER_PRODUCER}
-    _sqs(take, OutgoingMessage("bad", both, native=_native(AWSTraceHeader=XRAY)))
+    _sqs(take, OutgoingMessage(body="bad", attributes=both, native=_native(AWSTraceHeader=XRAY)))
 
 
 def sqs_batch() -> None:
     bodies = {"good": PRODUCER, "bad": OTHER_PRODUCER, "good too": PRODUCER}
-    _sqs(take_all, *(OutgoingMessage(body, {"traceparent": of}) for body, of in bodies.items()))
+    _sqs(
+        take_all,
+        *(
+            OutgoingMessage(body=body, attributes={"traceparent": of})
+            for body, of in bodies.items()
+        ),
+    )
 
 
 def sqs_fifo() -> None:
@@ -166,7 +172,7 @@ def _one_by_one(
 
     async def send_and_wait(_poller: Poller) -> None:
         for lot, kind in lots:
-            assert not await transport.send(lot)
+            assert not refused(await transport.send(lot))
             await happened(broker, kind, message_id=lot[-1].deduplication_id)
         await happened(broker, Kind.SESSION_RELEASED, released)
 
@@ -175,7 +181,7 @@ def _one_by_one(
 
 def _bus(body: str, **fields: Any) -> OutgoingMessage:
     attributes = {"Diagnostic-Id": PRODUCER}
-    return OutgoingMessage(body, attributes, deduplication_id=body, **fields)
+    return OutgoingMessage(body=body, attributes=attributes, deduplication_id=body, **fields)
 
 
 def service_bus_single() -> None:
@@ -221,7 +227,7 @@ def _send(transport: Transport, *messages: OutgoingMessage) -> None:
 
 def local_send() -> None:
     transport = open_transport("local://golden?memory", settings=load_settings({}, environ={}))
-    _send(transport, OutgoingMessage("good"), OutgoingMessage("bad"))
+    _send(transport, OutgoingMessage(body="good"), OutgoingMessage(body="bad"))
     poll_on(transport, take_all)
 
 
@@ -229,7 +235,7 @@ def sqs_send() -> None:
     with sqs_broker() as broker:
         broker.create_queue("golden")
         transport = open_queue("golden")
-        _send(transport, OutgoingMessage("good", {"tenant": "x"}))
+        _send(transport, OutgoingMessage(body="good", attributes={"tenant": "x"}))
         poll_on(transport, take)
 
 
@@ -238,7 +244,7 @@ def sqs_send_without_room() -> None:
     with sqs_broker() as broker:
         broker.create_queue("golden")
         transport = open_queue("golden")
-        _send(transport, OutgoingMessage("good", crowded))
+        _send(transport, OutgoingMessage(body="good", attributes=crowded))
         poll_on(transport, take)
 
 
@@ -249,7 +255,7 @@ def service_bus_send() -> None:
     with service_bus_broker() as broker:
         broker.create_queue("golden")
         transport = opened(broker, "golden")
-        _send(transport, OutgoingMessage("good", deduplication_id="m1"))
+        _send(transport, OutgoingMessage(body="good", deduplication_id="m1"))
         polled(transport, take, until_done)
 
 

@@ -126,7 +126,7 @@ def test_lines_from_a_pollers_threads_are_bound_too(lines: Lines) -> None:
 
     async def poll() -> None:
         transport = open_transport("local://logs?memory", settings=load_settings(environ={}))
-        await transport.send([OutgoingMessage("a", {"correlation_id": "c"})])
+        await transport.send([OutgoingMessage(body="a", attributes={"correlation_id": "c"})])
         await Poller(talks, transport, settings=load_settings(environ={})).run(Until.EMPTY)
         await transport.aclose()
 

@@ -41,7 +41,9 @@ def _count(instrument: Any, queue: str) -> Any:
 
 def test_everything_that_a_poller_does_is_counted() -> None:
     bodies = ("a", "b", "bad", "busy")
-    poll(take, *map(OutgoingMessage, bodies), queue="polled", metrics="prometheus")
+    poll(
+        take, *(OutgoingMessage(body=body) for body in bodies), queue="polled", metrics="prometheus"
+    )
     counted = {
         each.name: _count(each, "polled")
         for each in metrics.INSTRUMENTS
@@ -60,7 +62,7 @@ def test_everything_that_a_poller_does_is_counted() -> None:
 
 
 def test_without_metrics_no_times_are_taken() -> None:
-    poll(take, OutgoingMessage("a"), queue="untimed")
+    poll(take, OutgoingMessage(body="a"), queue="untimed")
     assert _count(metrics.MESSAGES_COMPLETED, "untimed") == 1
     assert _count(metrics.HANDLER_DURATION, "untimed") == 0
     assert _count(metrics.TIME_TO_DONE, "untimed") == 0
@@ -68,9 +70,9 @@ def test_without_metrics_no_times_are_taken() -> None:
 
 def test_a_group_is_a_session_until_it_is_idle_or_has_a_retry() -> None:
     sent = [
-        OutgoingMessage("a", group_id="good"),
-        OutgoingMessage("b", group_id="good"),
-        OutgoingMessage("busy", group_id="retried"),
+        OutgoingMessage(body="a", group_id="good"),
+        OutgoingMessage(body="b", group_id="good"),
+        OutgoingMessage(body="busy", group_id="retried"),
     ]
     poll(take, *sent, queue="grouped", options="&ordered", metrics="prometheus")
     assert _count(metrics.SESSIONS_ACCEPTED, "grouped") == 3
@@ -82,7 +84,7 @@ def test_a_group_is_a_session_until_it_is_idle_or_has_a_retry() -> None:
 class Queue:
     """A queue of which only the depth is of interest."""
 
-    queue = "deep"
+    queue, system, place = "deep", "local", None
 
     def __init__(self, *depths: Depth | Exception) -> None:
         self._depths = list(depths)
@@ -130,7 +132,7 @@ def test_no_error_path_of_a_poller_shows_a_body(
     out = io.StringIO()
     logging.getLogger().addHandler(logging.StreamHandler(out))
     log_as_json("DEBUG")
-    message = OutgoingMessage(body, {"traceparent": SECRET, "producer": SECRET})
+    message = OutgoingMessage(body=body, attributes={"traceparent": SECRET, "producer": SECRET})
     # A queue of its own, and once: what a middleware breaks is retried without end.
     queue = f"secret-{number}"
     poll(handler, message, queue=queue, until=Until.ONCE, max_deliveries=1, tracing="otel")

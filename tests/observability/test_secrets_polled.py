@@ -10,7 +10,7 @@ import pytest
 from queue_runtime import DeadLetter, Retry, queue_handler
 from queue_runtime.errors import TransportError
 from queue_runtime.hosts.poller import Poller, Until
-from queue_runtime.transports.base import OutgoingMessage
+from queue_runtime.transports.base import OutgoingMessage, refused
 from tests.brokers.service_bus import Condition, Error, Kind, Point
 from tests.brokers.sqs import Cut, Fail, FailEntries
 from tests.hosts.aws_lambda.test_secrets import CASES, SECRET, fails
@@ -78,7 +78,7 @@ DEAD_IN_THE_END = [handler for handler, _ in HANDLED if not _is_never_done(handl
 
 
 def _message(body: str, group: str | None = None) -> OutgoingMessage:
-    return OutgoingMessage(body, attributes(), group)
+    return OutgoingMessage(body=body, attributes=attributes(), group_id=group)
 
 
 def _settings(handler: Any, **others: Any) -> Any:
@@ -97,7 +97,7 @@ def sqs(monkeypatch: pytest.MonkeyPatch) -> Iterator[SqsBroker]:
 
 
 async def _consumed(transport: Transport, handler: Any, messages: list[OutgoingMessage]) -> None:
-    assert not await transport.send(messages)
+    assert not refused(await transport.send(messages))
     poller = Poller(handler, transport, settings=_settings(handler))
     await poller.run(Until.ONCE if _is_never_done(handler) else Until.EMPTY)
     await transport.aclose()
@@ -187,16 +187,16 @@ def test_an_sqs_that_is_not_there_shows_no_secret(sqs: SqsBroker, shown: Shown) 
 @pytest.mark.parametrize(
     "message",
     [
-        OutgoingMessage(f"{SECRET}\0"),
-        OutgoingMessage(f"{SECRET}\ud800"),
-        OutgoingMessage(SECRET.encode() + b"\xff"),
-        OutgoingMessage({"body": SECRET}),  # type: ignore[arg-type]  # as a caller may who has no types
-        OutgoingMessage(SECRET * 100_000),
-        OutgoingMessage("x", {"a": [SECRET]}),
-        OutgoingMessage("x", {"a": f"{SECRET}\ud800"}),
-        OutgoingMessage("x", {f"a{number}": SECRET for number in range(11)}),
-        OutgoingMessage("x", attributes(), delay=10**6),
-        OutgoingMessage("x", attributes(), "g" * 200),
+        OutgoingMessage(body=f"{SECRET}\0"),
+        OutgoingMessage(body=f"{SECRET}\ud800"),
+        OutgoingMessage(body=SECRET.encode() + b"\xff"),
+        OutgoingMessage(body={"body": SECRET}),  # type: ignore[arg-type]  # as a caller may who has no types
+        OutgoingMessage(body=SECRET * 100_000),
+        OutgoingMessage(body="x", attributes={"a": [SECRET]}),
+        OutgoingMessage(body="x", attributes={"a": f"{SECRET}\ud800"}),
+        OutgoingMessage(body="x", attributes={f"a{number}": SECRET for number in range(11)}),
+        OutgoingMessage(body="x", attributes=attributes(), delay=10**6),
+        OutgoingMessage(body="x", attributes=attributes(), group_id="g" * 200),
     ],
 )
 def test_no_message_that_sqs_does_not_take_is_shown(
@@ -206,8 +206,9 @@ def test_no_message_that_sqs_does_not_take_is_shown(
     queue = open_queue("orders")
 
     async def run() -> None:
-        (failure,) = await queue.send([message])
-        shown.raised(failure.error)
+        (result,) = await queue.send([message])
+        assert result.error is not None
+        shown.raised(result.error)
         await queue.aclose()
 
     asyncio.run(run())
@@ -232,7 +233,7 @@ async def _polled_until(
     bus: ServiceBusBroker, transport: Transport, handler: Any, bodies: list[str]
 ) -> None:
     group = "g" if transport.ordered else None
-    assert not await transport.send([_message(body, group) for body in bodies])
+    assert not refused(await transport.send([_message(body, group) for body in bodies]))
     poller = Poller(handler, transport, settings=_settings(handler))
     run = asyncio.create_task(poller.run())
     if _is_never_done(handler):

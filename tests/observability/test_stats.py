@@ -22,7 +22,7 @@ def folder(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 def _send(queue: str, *delays: float) -> None:
     async def send() -> None:
         transport = open_transport(queue, settings=load_settings(environ={}))
-        await transport.send([OutgoingMessage("x", delay=delay) for delay in delays])
+        await transport.send([OutgoingMessage(body="x", delay=delay) for delay in delays])
         await transport.aclose()
 
     asyncio.run(send())
@@ -40,9 +40,9 @@ def test_json_has_a_line_for_each_queue(capsys: pytest.CaptureFixture[str]) -> N
     assert clicks["visible"] == 1
 
 
-def test_without_a_terminal_it_is_a_plain_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_without_a_terminal_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
     _send("local://orders", 0)
-    assert main(["stats", "local://orders"]) == 0
+    assert main(["stats", "local://orders", "--table"]) == 0
     out = capsys.readouterr().out
     assert "in flight" in out
     assert "local://orders" in out
@@ -68,7 +68,7 @@ def test_a_queue_that_cannot_be_asked_is_named_and_the_others_are_shown(
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert lines[0]["visible"] == 1
     assert lines[1] == {"queue": "local://closed", "error": "closed: no"}
-    assert main(["stats", "local://orders", "local://closed"]) == 1
+    assert main(["stats", "local://orders", "local://closed", "--table"]) == 1
     assert "closed: no" in capsys.readouterr().out
 
 
@@ -97,7 +97,7 @@ def test_watching_looks_again_and_again(
     _send("local://orders", 0)
     _looks(monkeypatch, 2)
     with pytest.raises(_EnoughError):
-        main(["stats", "local://orders", "--json", "--watch", "--every", "0"])
+        main(["stats", "local://orders", "--json", "--watch", "--every", "0.001"])
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
@@ -107,7 +107,7 @@ def test_at_a_terminal_the_table_is_drawn_again_in_place(monkeypatch: pytest.Mon
     monkeypatch.setattr(output, "console", lambda: screen)
     _looks(monkeypatch, 1)
     with pytest.raises(_EnoughError):
-        main(["stats", "local://orders", "--watch"])
+        main(["stats", "local://orders", "--watch", "--table"])
     drawn = screen.export_text()
     assert drawn.count("local://orders") >= 2
 

@@ -21,7 +21,7 @@ from queue_runtime.observability.trace_context import (
     xray_header,
 )
 from queue_runtime.observability.tracing import Tracing
-from queue_runtime.testing import sqs_event
+from queue_runtime.testing import sns_notification, sqs_event
 from queue_runtime.transports.base import OutgoingMessage
 from queue_runtime.transports.sqs.wire import LAMBDA_RECORD
 from tests.lambda_rig import Rig, Sqs, fifo, records
@@ -87,8 +87,33 @@ def test_a_process_span_is_linked_to_its_producer_and_a_child_of_its_delivery(sp
     assert one.attributes["messaging.message.conversation_id"] == "c1"
 
 
+@queue_handler(tracing="otel", envelope="sns")
+def take_published(message: Message[str]) -> None:
+    seen.append((message.id, message.body))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_trace_id_and_correlation_inside_an_envelope_are_those_of_the_spans(
+    spans: Any, count: int
+) -> None:
+    told = {"traceparent": PRODUCER, "correlation_id": "c1"}
+    notification = sns_notification("a", attributes=told)
+    Rig(take_published)(*records(*[notification] * count))
+    one = _named(spans, "process orders")[0]
+    id = json.loads(notification)["MessageId"]
+    assert seen == [(id, "a")] * count
+    assert [traceparent(link.context) for link in one.links] == [PRODUCER]
+    assert one.attributes["messaging.message.id"] == id
+    assert one.attributes["messaging.message.conversation_id"] == "c1"
+
+
 def test_the_producer_is_the_parent_where_the_operator_asks_for_it(spans: Any) -> None:
-    poll(take, OutgoingMessage("a", {"traceparent": PRODUCER}), queue="parent", trace_parent=True)
+    poll(
+        take,
+        OutgoingMessage(body="a", attributes={"traceparent": PRODUCER}),
+        queue="parent",
+        trace_parent=True,
+    )
     (one,) = _named(spans, "process parent")
     assert f"{one.parent.span_id:016x}" == PRODUCER.split("-")[2]
     assert f"{one.context.trace_id:032x}" == PRODUCER.split("-")[1]
@@ -190,7 +215,7 @@ def test_a_groups_messages_are_below_their_session(spans: Any) -> None:
 
 
 def test_a_poller_records_receive_process_and_complete(spans: Any) -> None:
-    poll(take, *[OutgoingMessage(body) for body in ("a", "b")], queue="plain")
+    poll(take, *[OutgoingMessage(body=body) for body in ("a", "b")], queue="plain")
     names = sorted(span.name for span in spans.get_finished_spans())
     assert names == ["complete plain", "process plain", "process plain", "receive plain"]
     (complete,) = _named(spans, "complete plain")
@@ -208,7 +233,7 @@ def test_a_pollers_sync_handlers_run_in_threads_with_their_span(spans: Any) -> N
     def handler(body: str) -> None:
         where.append((threading.current_thread(), current()))
 
-    poll(handler, OutgoingMessage("a"), queue="threads")
+    poll(handler, OutgoingMessage(body="a"), queue="threads")
     (one,) = _named(spans, "process threads")
     ((thread, context),) = where
     assert thread is not threading.main_thread()
@@ -223,7 +248,7 @@ def test_what_is_kept_of_held_messages_is_let_go(spans: Any) -> None:
         return await call_next(messages)
 
     handler = queue_handler(tracing="otel", call_middleware=[keep])(take.definition.function)
-    poll(handler, *[OutgoingMessage(body) for body in ("a", "b", "bad")], queue="kept")
+    poll(handler, *[OutgoingMessage(body=body) for body in ("a", "b", "bad")], queue="kept")
     rig = Rig(handler)
     rig(*fifo(("g", "a"), ("g", "broken")))
     for tracing in tracings:
@@ -235,7 +260,7 @@ def test_what_is_kept_of_held_messages_is_let_go(spans: Any) -> None:
 
 def test_two_hosts_in_a_process_do_not_record_each_others(spans: Any) -> None:
     Rig(take)(*records("a"))
-    poll(take, OutgoingMessage("b"), queue="theirs")
+    poll(take, OutgoingMessage(body="b"), queue="theirs")
     assert len(_named(spans, "receive theirs")) == 1
     assert len(_named(spans, "complete theirs")) == 1
 

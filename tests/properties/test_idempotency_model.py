@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from queue_runtime import Idempotency, Message
+from queue_runtime import Message
 from queue_runtime.definition import HandlerDefinition
 from queue_runtime.idempotency.middleware import ClaimMiddleware
 from queue_runtime.idempotency.stores.memory import MemoryStore
@@ -117,7 +117,6 @@ class IdempotencyMachine(RuleBasedStateMachine):
     def _owner(self) -> ClaimMiddleware:
         definition = HandlerDefinition(handler)
         return ClaimMiddleware(
-            Idempotency(),
             self.store,
             definition,
             RetryPolicy(),

@@ -112,7 +112,7 @@ class LocalQueueMachine(RuleBasedStateMachine):
             self.sent += 1
             messages.append(
                 OutgoingMessage(
-                    str(self.sent), group_id=group, deduplication_id=deduplication, delay=delay
+                    body=str(self.sent), group_id=group, deduplication_id=deduplication, delay=delay
                 )
             )
             if deduplication is not None:

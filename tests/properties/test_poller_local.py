@@ -112,7 +112,7 @@ class Run:
 
 
 async def _run(run: Run, handler: Any, queue: Faulty) -> tuple[int, int]:
-    await queue.send([OutgoingMessage(name, group_id=run.groups[name]) for name in run.plan])
+    await queue.send([OutgoingMessage(body=name, group_id=run.groups[name]) for name in run.plan])
     values = {"backoff_seconds": 0, "concurrency": 3, "in_flight": 10, "max_deliveries": 90}
     poller = Poller(handler, queue, settings=settings_for(handler, **values), observe=run.observe)
     async with asyncio.timeout(30):

@@ -9,7 +9,7 @@ from contextlib import closing
 from itertools import cycle
 from pathlib import Path
 
-from queue_runtime.transports.base import OutgoingMessage
+from queue_runtime.transports.base import OutgoingMessage, refused
 from queue_runtime.transports.local.address import read_address
 from queue_runtime.transports.local.schema import FREE
 from queue_runtime.transports.local.transport import LocalTransport
@@ -32,12 +32,12 @@ class LocalService:
         return {"QUEUE_LOCAL_DIRECTORY": self._folder}
 
     def fill(self, numbers: range) -> None:
-        asyncio.run(self._send([OutgoingMessage(body_of(number)) for number in numbers]))
+        asyncio.run(self._send([OutgoingMessage(body=body_of(number)) for number in numbers]))
 
     async def _send(self, messages: list[OutgoingMessage]) -> None:
         queue = LocalTransport(read_address(URL, self._folder), lock_seconds=LOCK_SECONDS)
         for at in range(0, len(messages), AT_ONCE):
-            assert not await queue.send(messages[at : at + AT_ONCE])
+            assert not refused(await queue.send(messages[at : at + AT_ONCE]))
         await queue.aclose()
 
     def left(self) -> int:

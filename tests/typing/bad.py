@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from queue_runtime import Backoff, Batch, Message, Retry, queue_handler
-from queue_runtime.hosts.aws_lambda.host import LambdaReply
+from queue_runtime.hosts.aws_lambda import LambdaReply
 from queue_runtime.testing import deliver, lambda_context, sqs_event
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from queue_runtime.config import load_settings
 from queue_runtime.definition import HandlerDefinition, Shape
 from queue_runtime.errors import HandlerDefinitionError
+from queue_runtime.handler import queue_handler
 from queue_runtime.message import Batch, Message
 from queue_runtime.outcome import DeadLetter
 from queue_runtime.retry import Backoff
@@ -47,13 +48,6 @@ def test_the_annotation_decides_the_shape(
     definition = HandlerDefinition(function)
     assert (definition.shape, definition.is_async) == (shape, is_async)
     assert repr(definition) == f"<HandlerDefinition {__name__}.{shown}>"
-    assert definition.decode is not None
-
-
-def test_bytes_need_no_decoder() -> None:
-    def handler(message: Message[bytes]) -> None: ...
-
-    assert HandlerDefinition(handler).decode is None
 
 
 def _no_argument() -> None: ...
@@ -130,7 +124,9 @@ def test_a_function_that_cannot_be_a_handler_says_what_to_write(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"envelope": "sqs"}, "envelope is 'sns' or 'eventbridge', not 'sqs'"),
+        ({"envelope": "sqs"}, "envelope is 'sns' or 'eventbridge' or 's3', not 'sqs'"),
+        ({"envelope": ["sns", "sqs"]}, "envelope is .*, not 'sqs'"),
+        ({"envelope": "sns+s3"}, "envelope is .*, not 'sns\\+s3'"),
         ({"batch_order": True}, "batch_order is 'accept_repeats', not True"),
         ({"on_error": {ValueError: "dead"}}, r"on_error\[ValueError\]"),
     ],
@@ -280,3 +276,27 @@ def test_the_recursion_limit_is_no_bound_on_decorators() -> None:
     for _ in range(sys.getrecursionlimit()):
         function = _logged(function)
     assert HandlerDefinition(function).shape is Shape.BODY
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"max_deliveries": 0}, "decorator argument max_deliveries: 0 cannot be"),
+        ({"max_deliveries": "5"}, "'5' cannot be max_deliveries"),
+        ({"concurrency": True}, "True cannot be concurrency"),
+        ({"queue": ""}, "'' cannot be queue"),
+        ({"tracing": "jaeger"}, "write otel or xray"),
+        ({"backoff": 30}, "backoff is a Backoff, not 30"),
+        ({"call_middleware": len}, "call_middleware is a list of middleware"),
+        ({"delivery_middleware": [1]}, "delivery_middleware is a list of middleware"),
+    ],
+)
+def test_a_decorator_option_that_cannot_work_fails_at_import(
+    options: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(HandlerDefinitionError) as refused:
+
+        @queue_handler(**options)
+        def take(body: str) -> None: ...
+
+    assert sentence in str(refused.value)

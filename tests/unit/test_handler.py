@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 import queue_runtime
-from queue_runtime import Backoff, Batch, HandlerDefinitionError, Message, Retry, queue_handler
+from queue_runtime import (
+    Backoff,
+    Batch,
+    HandlerDefinitionError,
+    Message,
+    Retry,
+    SettingsError,
+    queue_handler,
+)
 from queue_runtime.handler import Handler
 from queue_runtime.testing import deliver, lambda_context, sqs_event
 
@@ -20,7 +28,8 @@ got: list[Any] = []
 def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     got.clear()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("AWS_LAMBDA_RUNTIME_API", raising=False)
+    for name in ("AWS_LAMBDA_RUNTIME_API", "_HANDLER"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @queue_handler
@@ -72,7 +81,7 @@ def test_the_options_reach_the_definition() -> None:
     definition = handler.definition
     assert definition.backoff is backoff
     assert list(definition.on_error) == [KeyError]
-    assert (definition.envelope, definition.batch_order) == ("sns", "accept_repeats")
+    assert (definition.envelope, definition.batch_order) == (("sns",), "accept_repeats")
     assert definition.delivery_middleware == definition.call_middleware == (around,)
     assert definition.settings == {"preload": "init"}
 
@@ -172,14 +181,52 @@ def test_it_goes_over_other_decorators() -> None:
 
 
 def test_on_lambda_a_wrong_setting_fails_at_init(monkeypatch: pytest.MonkeyPatch) -> None:
-    from queue_runtime import SettingsError
-
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
     monkeypatch.setenv("QUEUE_MAX_RETRY_ATTEMPTS", "many")
     with pytest.raises(SettingsError, match="QUEUE_MAX_RETRY_ATTEMPTS"):
 
         @queue_handler
         def handler(body: str) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("named", "made"),
+    [
+        ("tests.unit.test_handler.take", True),
+        ("tests/unit/test_handler.take", True),
+        ("tests.unit.test_handler.other", False),
+        ("orders.take", False),
+    ],
+)
+def test_at_init_only_the_handler_that_lambda_names_is_made(
+    named: str, made: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
+    monkeypatch.setenv("_HANDLER", named)
+    made_for: list[Handler[Any, Any]] = []
+    monkeypatch.setattr(Handler, "lambda_host", lambda handler: made_for.append(handler))
+
+    @queue_handler
+    def take(body: str) -> None: ...
+
+    assert made_for == ([take] if made else [])
+
+
+def test_a_sibling_without_its_store_does_not_stop_a_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
+    monkeypatch.setenv("_HANDLER", "tests.unit.test_handler.take")
+
+    @queue_handler
+    def take(body: str) -> None: ...
+
+    @queue_handler(idempotency_key="id")
+    def take_once(body: dict[str, Any]) -> None: ...
+
+    assert take(sqs_event("x"), None) == {"batchItemFailures": []}
+    with pytest.raises(SettingsError, match="has no store"):
+        take_once(sqs_event({"id": 1}), None)
 
 
 SYNC_DICT = """

@@ -6,12 +6,14 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from queue_runtime.definition import HandlerDefinition, Shape
+from queue_runtime.errors import BodyDecodeError
 from queue_runtime.message import Batch, Message
 from queue_runtime.middleware import Messages, Process
 from queue_runtime.outcome import ACK, DeadLetter, Discard, Disposition, Outcome, Retry
 from queue_runtime.pipeline import Pipeline, run_blocking
 from queue_runtime.retry import Backoff, RetryPolicy
-from queue_runtime.testing import sns_notification
+from queue_runtime.testing import sns_notification, sqs_record
+from queue_runtime.transports.sqs.wire import LAMBDA_RECORD
 
 SECRET = "SECRET-4111"
 
@@ -235,6 +237,65 @@ def test_poison_is_taken_out_of_a_batch_first() -> None:
     assert outcomes[3].delay == 60
 
 
+def _unreadable(id: str) -> Message[Any]:
+    """A record whose attribute is not what it says, as only a hand or a forger makes one."""
+    record = sqs_record("x", id=id, attributes={"count": 7})
+    record["messageAttributes"]["count"]["stringValue"] = SECRET
+    return Message(record, LAMBDA_RECORD, "orders")
+
+
+def _readable(id: str) -> Message[Any]:
+    return Message(sqs_record("x", id=id, attributes={"count": 7}), LAMBDA_RECORD, "orders")
+
+
+@pytest.mark.parametrize("shape", ["message", "batch"])
+@pytest.mark.parametrize("claims", [False, True])
+def test_what_cannot_be_read_is_found_before_the_call_and_is_poison_alone(
+    shape: str, claims: bool
+) -> None:
+    counted: list[int] = []
+    claimed: list[Any] = []
+
+    def message(message: Message[bytes]) -> None:
+        counted.append(message.attributes["count"])
+
+    def batch(batch: Batch[bytes]) -> None:
+        for each in batch:
+            message(each)
+
+    class Claims:
+        blocking = True
+
+        async def __call__(self, messages: Messages, call_next: Process) -> Sequence[Outcome]:
+            claimed.extend(each.id for each in messages if each.decided is None)
+            return await call_next(messages)
+
+    pipeline = _pipeline(
+        batch if shape == "batch" else message, delivery_middleware=[Claims()] if claims else []
+    )
+
+    async def dispatch(messages: Messages) -> Sequence[Outcome]:
+        if shape == "batch":
+            return await pipeline.run_batch(messages)
+        return [await pipeline.run(each) for each in messages]
+
+    sent = [_readable("a"), _unreadable("b"), _readable("c")]
+    outcomes = run_blocking("test", pipeline.deliver(sent, dispatch))
+    assert _fates(outcomes) == ["ack", "dead-letter", "ack"]
+    assert outcomes[1].reason == "poison: a number attribute is not a number"
+    assert counted == [7, 7]
+    assert claimed == (["a", "c"] if claims else [])
+
+
+def test_a_decoding_error_that_a_batch_handler_raises_is_no_messages_poison() -> None:
+    def handler(batch: Batch[str]) -> None:
+        batch.fail(batch[0], BodyDecodeError("this one"))
+        raise BodyDecodeError("of something that the handler fetched")
+
+    outcomes = _deliver(_pipeline(handler), "a", "b", "c")
+    assert _fates(outcomes) == ["dead-letter", "retry", "retry"]
+
+
 def test_a_batch_of_nothing_but_poison_makes_no_call() -> None:
     def handler(batch: Batch[Order]) -> None:
         raise AssertionError("called")
@@ -302,12 +363,31 @@ def test_an_unopened_message_is_passed_on_so_that_it_is_settled_in_its_turn() ->
     pipeline = _pipeline(handler, envelope="sns")
 
     async def dispatch(messages: Messages) -> Sequence[Outcome]:
-        dispatched.extend(message.id for message in messages)
+        dispatched.extend(message.broker_id for message in messages)
         return [await pipeline.run(message) for message in messages]
 
     messages = [Message.of(SECRET, id="1"), Message.of(sns_notification("a"), id="2")]
     run_blocking("test", pipeline.deliver(messages, dispatch))
     assert dispatched == ["1", "2"]
+
+
+def test_the_event_with_which_s3_tries_a_notification_makes_no_call() -> None:
+    def handler(body: str) -> None:
+        raise AssertionError
+
+    (outcome,) = _deliver(_pipeline(handler, envelope="s3"), '{"Event": "s3:TestEvent"}')
+    assert str(outcome.disposition) == "ack"
+    assert "s3:TestEvent" in outcome.reason
+
+
+def test_an_envelope_is_opened_once_however_often_it_is_asked_for() -> None:
+    def handler(body: str) -> None: ...
+
+    pipeline = _pipeline(handler, envelope=["sns", "sns"])
+    message = Message.of(sns_notification(sns_notification("a")))
+    pipeline.open([message])
+    pipeline.open([message])
+    assert message.payload == "a"
 
 
 def test_an_envelope_that_breaks_in_any_other_way_fails_its_message_alone(

@@ -1,5 +1,6 @@
 """The same function with queue_runtime."""
 
+# --8<-- [start:handler]
 from typing import Any
 
 from queue_runtime import queue_handler
@@ -13,7 +14,6 @@ def book(order: dict[str, Any]) -> None:
     booked.append(order["id"])
 
 
-# --8<-- [start:handler]
 @queue_handler
 def handler(order: dict) -> None:
     book(order)

@@ -1,5 +1,6 @@
 """A Lambda function that reports its failures by hand."""
 
+# --8<-- [start:handler]
 import json
 from typing import Any
 
@@ -12,7 +13,6 @@ def book(order: dict[str, Any]) -> None:
     booked.append(order["id"])
 
 
-# --8<-- [start:handler]
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     failures = []
     for record in event["Records"]:

@@ -1,12 +1,11 @@
 """The same function with queue_runtime."""
 
+# --8<-- [start:handler]
 from pydantic import BaseModel
 
 from queue_runtime import queue_handler
 
 booked: list[str] = []
-
-# --8<-- [start:handler]
 
 
 class Order(BaseModel):

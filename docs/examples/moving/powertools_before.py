@@ -1,5 +1,6 @@
 """A Lambda function on Powertools' BatchProcessor, with a model for its bodies."""
 
+# --8<-- [start:handler]
 from typing import Any
 
 from aws_lambda_powertools.utilities.batch import (
@@ -11,8 +12,6 @@ from aws_lambda_powertools.utilities.parser.models import SqsRecordModel
 from pydantic import BaseModel, Json
 
 booked: list[str] = []
-
-# --8<-- [start:handler]
 
 
 class Order(BaseModel):

@@ -1,4 +1,4 @@
-"""What Lambda hands over, checked, and what it wants back."""
+"""Checks Lambda's event, and makes the reply."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def read_records(event: Any) -> list[dict[str, Any]]:
 
 
 def _wrong(record: Any, arn: Any) -> str:
-    """Say what is wrong with a record; empty where nothing is."""
+    """Name the mistake in a record; empty where there is none."""
     if not isinstance(record, dict):
         return f"it is a {type(record).__name__}, not an object"
     if record.get("eventSource") != "aws:sqs":

@@ -35,7 +35,7 @@ _MEMORY_OF_ONE_CPU: Final = 1_769
 
 
 class LambdaContext(Protocol):
-    """What is used of Lambda's context object."""
+    """The part of Lambda's context object that is used."""
 
     def get_remaining_time_in_millis(self) -> int:
         """Give the time until Lambda ends this invocation."""
@@ -52,7 +52,7 @@ class LambdaHost:
         handler: the decorated function.
         settings: None reads file and environment.
         clients: makes an SQS client for a region; None uses the AWS SDK when it is first needed.
-        observe: told each message with its final outcome, in the order of the batch.
+        observe: called with all messages and their final outcomes, in the order of the batch.
         clock: what the deadline is counted by; must run as fast as the context's time does.
     """
 
@@ -96,8 +96,9 @@ class LambdaHost:
         queue = self._queue(records[0]["eventSourceARN"])
         name = queue.name
         messages: list[Message[Any]] = [Message(r, LAMBDA_RECORD, name) for r in records]
-        if self.definition.decode is not None:  # a slot that is full spares the lazy way to it
-            for message, record in zip(messages, records, strict=True):
+        is_plain = LAMBDA_RECORD.is_plain
+        for message, record in zip(messages, records, strict=True):
+            if is_plain(record):  # a slot that is full spares the lazy way to it
                 message.payload = record["body"]
         deadline = self._deadline(context)
         if self.definition.delivery_middleware:  # for claims, which end with the invocation
@@ -139,9 +140,10 @@ class LambdaHost:
         return run_blocking(self.definition.name, work)
 
     def _deadline(self, context: LambdaContext | None) -> Deadline:
-        if context is None:
+        milliseconds = _time_left(context)
+        if milliseconds is None:
             return Deadline()
-        left = context.get_remaining_time_in_millis() / 1000
+        left = milliseconds / 1000
         reserve = self.settings.reserve_seconds
         if self.delivery.watch is not None:
             reserve += self.settings.flush_seconds
@@ -159,6 +161,13 @@ class LambdaHost:
             self._make_client = lambda region: (
                 client if region == client.meta.region_name else sqs_client(region)
             )
+
+
+def _time_left(context: Any) -> float | None:
+    """Ask a context; None, a `{}` and a mock of the user's tests have no clock, so no deadline."""
+    ask = getattr(context, "get_remaining_time_in_millis", None)
+    left = ask() if callable(ask) else None
+    return left if isinstance(left, int | float) else None
 
 
 class _Place:

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from queue_runtime.clouds.azure_settlement import SettlementClient
+from queue_runtime.config.table import SETTINGS
 from queue_runtime.dispatch import Deadline
 from queue_runtime.errors import InvocationFailedError
 from queue_runtime.hosts.azure_functions.lock_renewal import LockRenewal, lock_seconds_left
@@ -45,32 +46,48 @@ _SHORTEST_LOCK: Final = 5.0
 _LATE: Final = 2.0
 
 
-class Source(NamedTuple):
-    """What a trigger is bound to.
+# As a trigger names the dead letters of a queue or subscription.
+DEAD_LETTERS: Final = "/$DeadLetterQueue"
 
-    - `name`: of the queue, or `topic/subscription`.
+
+class Source(NamedTuple):
+    """Names the queue or subscription of a trigger.
+
+    - `name`: of the queue, which may have slashes in it, or `topic/subscription`.
     - `connection`: the name of the app setting or group of settings.
+    - `subscription`: where it is one, as the trigger names it; None for a queue.
     """
 
     name: str
     connection: str
     sessions: bool = False
+    subscription: str | None = None
+
+    @property
+    def is_queue(self) -> bool:
+        """Whether it is a queue, and no subscription of a topic."""
+        return self.subscription is None
 
     def abilities(self, *, every_delay: bool) -> Abilities:
-        """How messages from there are delayed."""
+        """Tell how messages of this source are delayed."""
         return delays_of(
-            sessions=self.sessions, subscription="/" in self.name, every_delay=every_delay
+            sessions=self.sessions,
+            subscription=not self.is_queue,
+            dead_letters=self.name.lower().endswith(DEAD_LETTERS.lower()),
+            every_delay=every_delay,
         )
 
     @property
     def place(self) -> SpanPlace | None:
-        """What its spans tell beyond the name."""
-        topic, slash, subscription = self.name.partition("/")
-        return SpanPlace(topic=topic, subscription=subscription) if slash else None
+        """Give the server and topic, for spans."""
+        if self.subscription is None:
+            return None
+        topic, _, subscription = self.name.partition("/")
+        return SpanPlace(topic=topic, subscription=subscription)
 
 
 class FunctionsHost:
-    """What a trigger's function calls, with one message or with a batch.
+    """Runs a handler for a trigger's function, on one message or on a batch.
 
     Args:
         handler: the decorated function.
@@ -104,6 +121,11 @@ class FunctionsHost:
             place=lambda: source.place,
             breaks=False,  # what is given back here comes back at once, and is counted
             observe=observe,
+            used=[
+                name
+                for name, setting in SETTINGS.items()
+                if source.connection in setting.environment
+            ],
         )
         self.settings, self.definition = self.delivery.settings, self.delivery.definition
         self._seconds = seconds

@@ -1,4 +1,4 @@
-"""Keeps the locks of a batch while its handler runs; the host does so for single messages only."""
+"""Renews the locks of a batch while its handler runs; the host renews single messages only."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _RENEW_AT: Final = 0.5
 
 def lock_seconds_left(message: Message[Any]) -> float | None:
     """Give the time until a message's lock ends, or None where the host does not say it."""
-    received = getattr(message.native, "received", message.native)
-    until = getattr(received, "locked_until_utc", None)
+    decoded = getattr(message.native, "message", message.native)
+    until = getattr(decoded, "locked_until_utc", None)
     if not isinstance(until, datetime):
         return None
     aware = until if until.tzinfo else until.replace(tzinfo=UTC)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import typing
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
-from queue_runtime.config import load_settings
 from queue_runtime.config.load import refuse_rebinding
-from queue_runtime.definition import Shape
-from queue_runtime.errors import HandlerDefinitionError, MissingExtraError
-from queue_runtime.hosts.azure_functions.host import FunctionsHost, Source
+from queue_runtime.definition import Shape, settings_of
+from queue_runtime.errors import HandlerDefinitionError, MissingExtraError, QueueNotFoundError
+from queue_runtime.hosts.azure_functions.host import DEAD_LETTERS, FunctionsHost, Source
+from queue_runtime.hosts.azure_functions.options import (
+    check_entity,
+    check_values,
+    checked_definition,
+    refuse_unknown,
+)
 from queue_runtime.hosts.azure_functions.timeouts import app_folders, invocation_seconds
 from queue_runtime.observability.events import events
 
@@ -23,20 +28,6 @@ if TYPE_CHECKING:
     from queue_runtime.definition import Handles
     from queue_runtime.hosts.azure_functions.settling import Sends
 
-# What people know from the trigger's own decorator and from host.json, and why not to say it here.
-_REFUSED: Final = {
-    "data_type": "it is always binary: text bodies can override a message's id and lock token",
-    "cardinality": "the handler's annotation decides: Batch[...] gets many, all else one",
-    "auto_complete_messages": "register sets it: off for batches of sessions, on for all else",
-    "is_sessions_enabled": "write sessions=True",
-    "access_rights": "the host's Service Bus extension takes no notice of it",
-    "max_message_batch_size": "write max_batch=",
-    "retry": "the host ignores retry policies for Service Bus; write @queue_handler(backoff=...)",
-    "max_concurrent_calls": "the host reads it from host.json alone: extensions.serviceBus",
-    "max_concurrent_sessions": "the host reads it from host.json alone: extensions.serviceBus",
-    "max_delivery_count": "it is a property of the queue; write @queue_handler(max_deliveries=...)",
-    "prefetch_count": "the host reads it from host.json alone: extensions.serviceBus",
-}
 Entity: TypeAlias = dict[str, str]
 
 _names: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
@@ -85,23 +76,31 @@ def register(
     Raises:
         HandlerDefinitionError: the app would not start, or an option would be ignored.
     """
-    definition = handler.definition
+    definition = checked_definition(app, handler)
     title = definition.name
-    _refuse(title, others)
-    _refuse_value(title, connection)
-    batch = definition.shape is Shape.BATCH
-    if not batch:
-        _refuse_for_one(title, max_batch=max_batch is not None, renew_locks=renew_locks)
-    known = settings or load_settings(definition.settings)
+    refuse_unknown(title, others)
+    function_name = title.rpartition(".")[2] if name is None else name
+    check_values(
+        definition,
+        connection=connection,
+        name=function_name,
+        max_batch=max_batch,
+        timeout=timeout,
+        sessions=sessions,
+        renew_locks=renew_locks,
+    )
+    known = settings_of(handler, settings)
     if queue is None and topic is None:
         named = _settings_of.setdefault(app, [])
         named.append((title, definition.settings.get("queue"), known))
         refuse_rebinding(named)
-    entity = _entity(title, known, queue, topic, subscription)
-    source = Source(_label(entity), connection, sessions)
-    if sessions and batch:
+    entity, says_sessions = _entity(title, known, queue, topic, subscription)
+    check_entity(title, entity)
+    sessions = sessions or says_sessions
+    source = Source(_label(entity), connection, sessions, entity.get("subscription_name"))
+    if sessions and definition.shape is Shape.BATCH:
         definition.refuse_order(source.name)
-    function_name = _free_name(app, name or title.rpartition(".")[2], title)
+    _take_name(app, function_name, title)
     if timeout is None:
         timeout = invocation_seconds(os.environ, app_folders(os.environ))
     host = FunctionsHost(
@@ -123,7 +122,7 @@ def _put_on(
 ) -> None:
     source, batch = host.source, host.definition.shape is Shape.BATCH
     argument = "messages" if batch else "message"
-    annotation = _batch_type(source.name) if batch else _functions().ServiceBusMessage
+    annotation = _message_type(source.name, batch=batch)
     put_trigger = (
         app.service_bus_queue_trigger if len(entity) == 1 else app.service_bus_topic_trigger
     )
@@ -141,60 +140,47 @@ def _put_on(
     app.function_name(name)(trigger(_entry(host, name, argument, annotation)))
 
 
-def _refuse(title: str, others: dict[str, object]) -> None:
-    for option in others:
-        reason = _REFUSED.get(option, "register has no such option")
-        raise HandlerDefinitionError(f"{title}: register() does not take {option}: {reason}")
-
-
-def _refuse_value(title: str, connection: str) -> None:
-    """Refuse a connection string where its setting's name belongs: it would be shown as a name."""
-    if any(sign in connection for sign in "=;/ "):
-        raise HandlerDefinitionError(
-            f"{title}: connection= takes the name of an app setting, such as SERVICEBUS, and not "
-            "the connection string itself: put that into the setting"
-        )
-
-
-def _refuse_for_one(title: str, **options: bool) -> None:
-    for option, given in options.items():
-        if given:
-            raise HandlerDefinitionError(
-                f"{title} takes one message at a time, so {option} has no effect: the host renews "
-                "single messages itself (maxAutoLockRenewalDuration in host.json)"
-            )
-
-
 def _entity(
     title: str,
     settings: Settings,
     queue: str | None,
     topic: str | None,
     subscription: str | None,
-) -> Entity:
-    """Give what the trigger's own decorator is told of a queue, or of a subscription."""
+) -> tuple[Entity, bool]:
+    """Give what the trigger's decorator is told of the queue, and whether its URL says sessions."""
     if topic and subscription and queue is None:
-        return {"topic_name": topic, "subscription_name": subscription}
-    if topic or subscription:
+        return {"topic_name": topic, "subscription_name": subscription}, False
+    if topic is not None or subscription is not None:
         raise HandlerDefinitionError(
             f"{title}: register() takes queue=, or topic= and subscription= together"
         )
-    found = queue or settings.queue
+    found = settings.queue if queue is None else queue
     if not found:
         raise HandlerDefinitionError(
             f"{title}: no queue is named: write register(queue=...) or @queue_handler(queue=...)"
         )
-    scheme, separator, rest = found.partition("://")
-    if not separator:
-        return {"queue_name": found}
-    parts = rest.strip("/").split("/")
-    if scheme != "servicebus" or len(parts) not in (2, 3):
+    return _of_url(title, found) if "://" in found else ({"queue_name": found}, False)
+
+
+def _of_url(title: str, url: str) -> tuple[Entity, bool]:
+    """Read a URL as every other host does; the namespace is that of `connection`."""
+    from queue_runtime.config import redact
+    from queue_runtime.transports.service_bus.address import read_address
+
+    if not url.startswith("servicebus://"):
         raise HandlerDefinitionError(
-            f"{title}: {found} is no Service Bus queue: write its name, or servicebus://ns/queue"
+            f"{title}: {redact(url)} is no Service Bus queue: write its name, or "
+            "servicebus:///queue"
         )
-    if len(parts) == 2:
-        return {"queue_name": parts[1]}
-    return {"topic_name": parts[1], "subscription_name": parts[2]}
+    try:
+        address = read_address(url)
+    except QueueNotFoundError as error:
+        raise HandlerDefinitionError(f"{title}: {redact(str(error))}") from None
+    aside = DEAD_LETTERS if address.dead_letters else ""
+    if address.subscription is None:
+        return {"queue_name": address.entity + aside}, address.sessions
+    names = {"topic_name": address.entity, "subscription_name": address.subscription + aside}
+    return names, address.sessions
 
 
 def _label(entity: Entity) -> str:
@@ -208,7 +194,7 @@ def _resolved(name: str) -> str:
     return "".join(parts)
 
 
-def _free_name(app: Any, name: str, title: str) -> str:
+def _take_name(app: Any, name: str, title: str) -> None:
     names = _names.setdefault(app, set())
     if name.lower() in names:
         raise HandlerDefinitionError(
@@ -216,31 +202,44 @@ def _free_name(app: Any, name: str, title: str) -> str:
             "indexed stops all of them: write register(name=...)"
         )
     names.add(name.lower())
-    return name
 
 
 def _warn_of_delays(host: FunctionsHost) -> None:
     refused = host.abilities.no_delay
     if host.settings.delayed_retries and refused:
         events.say_once(host.source.name, "delayed_retry", refused)
+    if host.definition.backoff is not None and not host.settings.delayed_retries:
+        events.say_once(
+            host.source.name,
+            "backoff",
+            f"the backoff of {host.definition.name} has no effect: Service Bus gives a message "
+            "back at once; write @queue_handler(delayed_retries=True) to delay it",
+        )
 
 
-def _batch_type(label: str) -> Any:
+def _message_type(label: str, *, batch: bool) -> Any:
+    """Give the annotation that makes the host hand messages over whole, where it can be had."""
     functions = _functions()
     try:
-        from queue_runtime.hosts.azure_functions import batch_binding
+        from queue_runtime.hosts.azure_functions import whole_binding
     except ImportError:
         reason = "azurefunctions-extensions-base is not installed"
     else:
-        # typing's own List: the worker's indexing fails on list[...], and with it the whole app.
-        if not batch_binding.taken():
-            return typing.List[batch_binding.ServiceBusDelivery]  # noqa: UP006
+        if not whole_binding.taken():
+            return _listed(whole_binding.ServiceBusDelivery, batch=batch)
         reason = "another package has bound its own type to Service Bus triggers"
-    events.say_once(
-        label, "batch_type", f"batches come as arrays, where metadata can be missing: {reason}"
+    lacks = (
+        "batches come as arrays, where metadata can be missing"
+        if batch
+        else "messages whose body is an AMQP value, as JMS sends text, cannot be received"
     )
-    one = functions.ServiceBusMessage
-    return typing.List[one]  # type: ignore[valid-type]  # noqa: UP006
+    events.say_once(label, "message_type", f"{lacks}: {reason}")
+    return _listed(functions.ServiceBusMessage, batch=batch)
+
+
+def _listed(one: Any, *, batch: bool) -> Any:
+    # typing's own List: the worker's indexing fails on list[...], and with it the whole app.
+    return typing.List[one] if batch else one  # noqa: UP006
 
 
 def _functions() -> Any:
@@ -252,7 +251,7 @@ def _functions() -> Any:
 
 
 def _entry(host: FunctionsHost, name: str, argument: str, annotation: Any) -> Callable[..., Any]:
-    """Make what the worker looks at: a plain function, its parameter called like the batch_binding.
+    """Make what the worker looks at: a plain function, its parameter called like the binding.
 
     It is not wrapped around the handler, whose own signature the worker would follow.
     """

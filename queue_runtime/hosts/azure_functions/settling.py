@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from queue_runtime.clouds.azure_settlement import Settles as Calls
     from queue_runtime.message import Message
     from queue_runtime.settlement.plan import Abilities, Step
-    from queue_runtime.transports.base import OutgoingMessage, SendFailure
+    from queue_runtime.transports.base import OutgoingMessage, SendResult
     from queue_runtime.transports.service_bus.wire import ServiceBusWire
 
 # Calls what waits for the host or the queue, where it holds nobody else up.
@@ -37,8 +37,8 @@ _NAMED_IN_A_FAILURE: Final = 3
 class Sends(Protocol):
     """Sends messages to the queue that they came from, and waits for it."""
 
-    def send_now(self, messages: Sequence[OutgoingMessage], /) -> Sequence[SendFailure]:
-        """Send, and name what was not accepted."""
+    def send_now(self, messages: Sequence[OutgoingMessage], /) -> Sequence[SendResult]:
+        """Send, and give one result for each message, in their order."""
 
 
 class Service:
@@ -73,11 +73,13 @@ class Service:
 
     def send_copies(self, steps: Sequence[Step], wire: ServiceBusWire) -> dict[int, TransportError]:
         """Send the copies that stand in for delayed messages; gives errors by position."""
+        from queue_runtime.transports.base import refused
+
         try:
             if self.sender is None:
                 self.sender = self._make_sender()
             copies = [delayed_copy(step.message, wire, step.delay or 0.0) for step in steps]
-            return {each.position: each.error for each in self.sender.send_now(copies)}
+            return refused(self.sender.send_now(copies))
         except Exception as error:  # without a copy the original is given back: nothing is lost
             # The text of our own errors is ours; another's may hold anything.
             ours = isinstance(error, QueueRuntimeError)
@@ -90,7 +92,7 @@ class Service:
         return error if isinstance(error, SettlementMissingError) else None
 
     def say_missing(self, consequence: str, error: TransportError) -> None:
-        """Say what follows from a service that is not there."""
+        """Warn that the Settlement service is missing, and name the consequences."""
         events.say_once(self.queue, "settlement_service", f"{consequence}: {error}")
 
 

@@ -1,4 +1,4 @@
-"""How long one invocation may take, by the host's own order of who says it.
+"""Reads the time limit of an invocation, in the host's own order of sources.
 
 The host reads its configuration as .NET does: names in any case, host.json with comments and
 trailing commas, time spans in every form of `TimeSpan.Parse`
@@ -61,7 +61,7 @@ def invocation_seconds(environ: Mapping[str, str], folders: Iterable[Path]) -> f
 
 
 def app_folders(environ: Mapping[str, str]) -> list[Path]:
-    """Where host.json may be: the script root, beside function_app.py, the working directory."""
+    """Give the folders that may hold host.json: script root, function_app.py's, the working one."""
     root = environ.get("AzureWebJobsScriptRoot")
     app = sys.modules.get("function_app")
     file = getattr(app, "__file__", None)

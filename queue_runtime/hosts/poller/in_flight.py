@@ -64,6 +64,15 @@ class InFlight:
         """Give what has no outcome yet."""
         return [held for held in self._held.values() if not held.answered]
 
+    def running(self) -> list[tuple[HeldMessage, float]]:
+        """Give what a handler has been called for and not answered, with when; oldest first."""
+        calls = [
+            (held, held.started)
+            for held in self._held.values()
+            if held.started is not None and not held.answered
+        ]
+        return sorted(calls, key=lambda call: call[1])
+
     def describe(self, queue: str) -> list[str]:
         """Say of each message whether it waits, runs, or is being settled; from any thread."""
         now = monotonic()

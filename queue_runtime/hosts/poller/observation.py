@@ -13,6 +13,7 @@ from queue_runtime.observability.events import events
 if TYPE_CHECKING:
     from queue_runtime.config import Settings
     from queue_runtime.definition import HandlerDefinition
+    from queue_runtime.middleware import Around
     from queue_runtime.observability.telemetry import Watch
     from queue_runtime.transports.base import Depth, Transport
 
@@ -41,12 +42,15 @@ class Observation:
                 watch_for,  # most laptops have none of it
             )
 
-            system = getattr(transport, "system", "local")
             self.watch = watch_for(
-                settings, definition, system, place=lambda: getattr(transport, "place", None)
+                settings, definition, transport.system, place=lambda: transport.place
             )
             self.watch.serve(transport.queue)
             _say_what_is_useless(settings, transport.queue)
+
+    def around(self) -> Around | None:
+        """Give what surrounds the handler's calls; None where nobody observes."""
+        return None if self.watch is None else self.watch.around(self._transport.queue)
 
     def start(self) -> None:
         """Begin to look at the queue's depth, so that metrics show whether consumers keep up."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from queue_runtime.breaker import Breaker
-from queue_runtime.config import load_settings
+from queue_runtime.definition import settings_of
 from queue_runtime.hosts.poller.counts import PollStats
 from queue_runtime.hosts.poller.liveness import Liveness
 from queue_runtime.hosts.poller.run import PollerRun, Until
@@ -42,7 +42,7 @@ class Poller:
         settings: Settings | None = None,
         observe: Callable[[Message[Any], Outcome], None] | None = None,
     ) -> None:
-        self.settings = settings or load_settings(handler.definition.settings)
+        self.settings = settings_of(handler, settings)
         self.definition = handler.definition.bound(self.settings)
         self.stats = PollStats()
         service = getattr(transport, "system", "local").removeprefix("aws_")
@@ -55,7 +55,12 @@ class Poller:
         self._breaker.queue = transport.queue
         self._stopping = False
         self._run: PollerRun | None = None
-        self.liveness = Liveness(self._breaker)
+        self.liveness = Liveness(
+            self._breaker,
+            transport.queue,
+            self.settings.concurrency,
+            self.settings.handler_seconds,
+        )
 
     @property
     def queue(self) -> str:

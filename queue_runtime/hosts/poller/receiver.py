@@ -18,7 +18,7 @@ from queue_runtime.outcome import unrun
 from queue_runtime.retry import Backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from queue_runtime.breaker import Breaker
     from queue_runtime.hosts.poller.held_message import HeldMessage
@@ -52,6 +52,7 @@ class Receiver:
         next_stage: takes what arrived and may run.
         settler: takes what arrived and may not.
         breaker: pauses receives while it is open, and lets one message at a time through on trial.
+        arrived: told of the messages of each receive, before anything else is.
         concurrency: how many messages have to be held, so that no handler idles.
         wait: seconds that a receive waits for the first message.
         once: end after the first receive that is answered.
@@ -69,6 +70,7 @@ class Receiver:
         settler: Settler,
         breaker: Breaker,
         *,
+        arrived: Callable[[Sequence[Message[Any]]], None],
         concurrency: int,
         wait: float,
         once: bool = False,
@@ -82,6 +84,7 @@ class Receiver:
         self._concurrency = min(concurrency, in_flight.most)
         self._batch = min(transport.batch_size, in_flight.most)
         self._breaker = breaker
+        self._arrived = arrived
         self._wait = wait
         self._once = once
         self._patience = patience
@@ -166,6 +169,7 @@ class Receiver:
         self._say_recovered()
         self._adapt(limit, len(messages))
         if messages:
+            self._arrived(messages)
             events.received(self._transport.queue, messages, took)
         self._hand_on(self._in_flight.take(messages))
 

@@ -25,6 +25,7 @@ from queue_runtime.hosts.poller.settler import Settler
 from queue_runtime.observability import metrics
 from queue_runtime.observability.events import events
 from queue_runtime.settlement.plan import Rules
+from queue_runtime.transports.base import CountsSessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,11 +83,10 @@ class PollerRun:
         self._stopping = False
         self._observation = Observation(transport, settings, definition)
         self.in_flight = InFlight(settings.in_flight, stats, self._observation, observe)
-        policy, watch = definition.policy(settings), self._observation.watch
+        policy = definition.policy(settings)
         rules = Rules(policy.backoff.delay, definition.name, settings.error_text)
         self._settler = Settler(transport, rules, self.in_flight)
-        around = None if watch is None else watch.around(transport.queue)
-        pipeline = pipeline_of(definition, policy, around)
+        pipeline = pipeline_of(definition, policy, self._observation.around())
         # Every message's context variables start from this, and ours go on in it: never another's.
         context = copy_context()
         self._runner = Runner(
@@ -104,17 +104,16 @@ class PollerRun:
         self._deliveries = DeliveryMiddlewareRun(
             pipeline, self._runner, self._settler, self.in_flight, context
         )
-        has_middleware = definition.delivery_middleware or definition.envelope
         ends_by_itself = until is not Until.STOPPED
-        wait = settings.receive_seconds
         self.receiver = Receiver(
             transport,
             self.in_flight,
-            self._deliveries if has_middleware else self._runner,
+            self._deliveries if definition.delivery_middleware else self._runner,
             self._settler,
             breaker,
+            arrived=pipeline.open,
             concurrency=settings.concurrency,
-            wait=min(wait, _SHORT_WAIT) if ends_by_itself else wait,
+            wait=min(settings.receive_seconds, _SHORT_WAIT if ends_by_itself else inf),
             once=until is Until.ONCE,
             patience=_PATIENCE if ends_by_itself else inf,
         )
@@ -152,7 +151,7 @@ class PollerRun:
     def _start(self) -> None:
         self.lock_renewal.start()
         self._observation.start()
-        self._liveness.start(asyncio.get_running_loop(), self.receiver)
+        self._liveness.start(asyncio.get_running_loop(), self.receiver, self.in_flight)
         self.receiver.top_up()
 
     async def _reached(self) -> bool:
@@ -217,5 +216,5 @@ class PollerRun:
 
 def _ready_queue(transport: Transport) -> ReadyQueue:
     # Groups count as sessions, unless the transport has real ones and counts them itself.
-    counts_sessions = getattr(transport, "counts_sessions", False)
+    counts_sessions = isinstance(transport, CountsSessions) and transport.counts_sessions
     return ReadyQueue(ordered=transport.ordered, queue=None if counts_sessions else transport.queue)

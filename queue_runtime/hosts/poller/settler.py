@@ -56,33 +56,33 @@ class Settler:
         self._requests: set[asyncio.Task[_Final]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, entry: HeldMessage, outcome: Outcome) -> None:
+    def add(self, held: HeldMessage, outcome: Outcome) -> None:
         """Take an outcome; it is carried out within 20 ms or with the next full request."""
-        if entry.handed_over:
+        if held.handed_over:
             return  # while its group waited for it, or at the end, before its middleware answered
-        entry.handed_over = True
-        self._waiting.append((entry, outcome))
+        held.handed_over = True
+        self._waiting.append((held, outcome))
         if len(self._waiting) >= self._transport.batch_size:
             self._flush()
         elif self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(_COALESCE_SECONDS, self._flush)
 
-    async def settle_now(self, entry: HeldMessage, outcome: Outcome) -> Outcome:
+    async def settle_now(self, held: HeldMessage, outcome: Outcome) -> Outcome:
         """Carry one outcome out while its group waits, after the group's earlier ones; gives what
         it came to.
         """
         final: _Final = {}
-        if not entry.handed_over:
-            entry.handed_over = True
+        if not held.handed_over:
+            held.handed_over = True
             # In a task of its own: who waits may be cancelled, and the request must not be.
-            task = self._begin([*self._earlier(entry), (entry, outcome)])
+            task = self._begin([*self._earlier(held), (held, outcome)])
             await asyncio.wait([task])
             final = {} if task.cancelled() else task.result()
-        return final.get(id(entry), _LOST)
+        return final.get(id(held), _LOST)
 
-    def _earlier(self, entry: HeldMessage) -> list[Settled]:
-        group = entry.message.group_id
+    def _earlier(self, held: HeldMessage) -> list[Settled]:
+        group = held.message.group_id
         earlier = [pair for pair in self._waiting if pair[0].message.group_id == group]
         self._waiting = [pair for pair in self._waiting if pair[0].message.group_id != group]
         return earlier
@@ -140,12 +140,12 @@ class Settler:
             events.settle_request(self._transport.queue, took)
             failed = {id(failure.message): failure for failure in failures}
             done = [
-                (entry, step.outcome)
-                for (entry, _), step in zip(chunk, steps, strict=True)
+                (held, step.outcome)
+                for (held, _), step in zip(chunk, steps, strict=True)
                 if id(step.message) not in failed
             ]
             self._confirm(done, took)
-            final |= {id(entry): outcome for entry, outcome in done}
+            final |= {id(held): outcome for held, outcome in done}
             chunk = self._again(chunk, steps, failed)
             if chunk:
                 delay = _BETWEEN_TRIES.delay(tries)
@@ -154,7 +154,7 @@ class Settler:
         return final
 
     def _plan(self, chunk: Sequence[Settled]) -> list[Step]:
-        messages = [entry.message for entry, _ in chunk]
+        messages = [held.message for held, _ in chunk]
         outcomes = [outcome for _, outcome in chunk]
         steps = plan(messages, outcomes, self._transport.abilities, self.rules)
         events.noted(self._transport.queue, steps)
@@ -178,19 +178,19 @@ class Settler:
         """Sort out what was lost while it waited: some services delete by a stale receipt."""
         now, ours = monotonic(), []
         for pair in chunk:
-            entry, outcome = pair
-            if entry.lost or entry.message.locked_until <= now:
-                self._lost(entry, outcome)
+            held, outcome = pair
+            if held.lost or held.message.locked_until <= now:
+                self._lost(held, outcome)
             else:
                 ours.append(pair)
         return ours
 
     def _confirm(self, done: Sequence[Settled], took: float) -> None:
-        messages = [entry.message for entry, _ in done]
+        messages = [held.message for held, _ in done]
         outcomes = [outcome for _, outcome in done]
         events.settled(self._transport.queue, messages, outcomes, took)
-        for entry, _ in done:
-            entry.lost = False  # whatever the renewal has heard since: the queue has taken it
+        for held, _ in done:
+            held.lost = False  # whatever the renewal has heard since: the queue has taken it
         self._in_flight.release(done)
 
     def _again(
@@ -198,22 +198,22 @@ class Settler:
     ) -> list[Settled]:
         """Sort out what can still be done for the messages whose step failed."""
         again: list[Settled] = []
-        for (entry, outcome), step in zip(chunk, steps, strict=True):
-            failure = failed.get(id(entry.message))
+        for (held, outcome), step in zip(chunk, steps, strict=True):
+            failure = failed.get(id(held.message))
             if failure is None:
                 continue
             kind = type(failure.error).__name__
             metrics.ERRORS.add(1, self._transport.queue, f"settle:{kind}")
-            if isinstance(failure.error, LockLostError) or entry.stale():
-                self._lost(entry, outcome)
+            if isinstance(failure.error, LockLostError) or held.stale():
+                self._lost(held, outcome)
             elif may_repeat(step, failure):
-                again.append((entry, outcome))
+                again.append((held, outcome))
             else:
                 can = self._transport.abilities
-                again.append((entry, after(step, failure, can, self.rules)))
+                again.append((held, after(step, failure, can, self.rules)))
         return again
 
-    def _lost(self, entry: HeldMessage, outcome: Outcome) -> None:
-        events.lock_lost(entry.message, outcome)
-        entry.lost = True
-        self._in_flight.release([(entry, outcome)])
+    def _lost(self, held: HeldMessage, outcome: Outcome) -> None:
+        events.lock_lost(held.message, outcome)
+        held.lost = True
+        self._in_flight.release([(held, outcome)])

@@ -14,6 +14,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from queue_runtime.errors import MissingExtraError
+from queue_runtime.idempotency import body_digests
 from queue_runtime.idempotency.store import FRESH, Found, found
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class CosmosStore:
         left = row["ends_ms"] / 1000 - self._clock()
         if left <= 0:
             return None
-        return found(done=row["done"], remaining=left, payload=row["payload"])
+        payload = body_digests.read(row["payload"], row.get("body_digests"))
+        return found(done=row["done"], remaining=left, payload=payload)
 
     def _read(self, scope: str, claims: Sequence[Claim]) -> dict[str, Any]:
         ids = [_id(claim) for claim in claims]
@@ -205,11 +207,17 @@ def _id(claim: Claim) -> str:
 
 
 def _changing(claim: Claim, changes: dict[str, Any], condition: str) -> Operation:
-    values = {**changes, "payload": claim.payload}
+    values = {**changes, **_digests(claim)}
     steps = [{"op": "set", "path": f"/{name}", "value": value} for name, value in values.items()]
     return ("patch", (_id(claim), steps), {"filter_predicate": condition})
 
 
 def _item(claim: Claim, row: dict[str, Any]) -> dict[str, Any]:
-    about = {"id": _id(claim), "scope": _scope(claim), "payload": claim.payload}
+    about = {"id": _id(claim), "scope": _scope(claim), **_digests(claim)}
     return {**about, "message_key": claim.key, **row}
+
+
+def _digests(claim: Claim) -> dict[str, str]:
+    added = body_digests.added_part(claim.payload)
+    exact = {"payload": body_digests.exact_part(claim.payload)}
+    return {**exact, "body_digests": added} if added else exact

@@ -12,6 +12,7 @@ from time import sleep, time
 from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime.clouds.aws import dynamodb_client
+from queue_runtime.idempotency import body_digests
 from queue_runtime.idempotency.store import FRESH, Found, found
 
 if TYPE_CHECKING:
@@ -208,7 +209,9 @@ class DynamoDbStore:
         if done:
             item["is_done"] = {"BOOL": True}
         if claim.payload:
-            item["payload"] = {"S": claim.payload}
+            item["payload"] = {"S": body_digests.exact_part(claim.payload)}
+        if added := body_digests.added_part(claim.payload):
+            item["body_digests"] = {"S": added}
         return {
             "Put": {
                 "TableName": self._table,
@@ -230,10 +233,11 @@ class DynamoDbStore:
         return {"ends_ms": _number(ends), "expires_at": _number(-(-ends // 1000))}
 
     def _found(self, row: dict[str, Any]) -> Found:
-        if not row:  # an endpoint that does not say which row it was
+        if "ends_ms" not in row:  # an endpoint that does not say which row it was, or no claim
             return _CONTESTED
         left = (int(row["ends_ms"]["N"]) - self._now_ms()) / 1000
-        payload = row.get("payload", {}).get("S", "")
+        payload, digests = (row.get(name, {}).get("S", "") for name in ("payload", "body_digests"))
+        payload = body_digests.read(payload, digests)
         return found(done="is_done" in row, remaining=max(left, 0.0), payload=payload)
 
 

@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from queue_runtime.config import Secret
 from queue_runtime.errors import MissingExtraError
+from queue_runtime.idempotency import body_digests
 from queue_runtime.idempotency.store import FRESH, found
 
 if TYPE_CHECKING:
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
 # A key in braces is what a cluster places rows by: those of one script must be in one place.
 _PREFIX: Final = "queue-runtime"
 
-# ARGV: owner, milliseconds, the time now or "" for the server's own, payloads. Rows: owner, end,
-# done, payload. The server forgets a row when it ends; the end is compared as well, because a test
-# has a clock of its own.
+# ARGV: owner, milliseconds, the time now or "" for the server's own, payloads, body digests. Rows:
+# owner, end, done, payload, body digests, which 0.1.0 neither writes nor takes away. The server
+# forgets a row when it ends; the end is compared as well, because a test has a clock of its own.
 _START: Final = """
 local owner, span, now = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 if not now then
@@ -28,7 +29,7 @@ if not now then
 end
 local answers = {}
 for at, key in ipairs(KEYS) do
-  local row = redis.call('HMGET', key, 'owner', 'ends', 'done', 'payload')
+  local row = redis.call('HMGET', key, 'owner', 'ends', 'done', 'payload', 'body_digests')
   local ours = row[1] == owner
 """
 _END: Final = """
@@ -38,11 +39,11 @@ return answers
 _CLAIM: Final = f"""{_START}
   if not row[1] or ours or tonumber(row[2]) <= now then
     redis.call('HSET', key, 'owner', owner, 'ends', string.format('%d', now + span),
-               'done', '0', 'payload', ARGV[at + 3])
+               'done', '0', 'payload', ARGV[at + 3], 'body_digests', ARGV[at + 3 + #KEYS])
     redis.call('PEXPIRE', key, span)
     answers[at] = false
   else
-    answers[at] = {{row[3], tonumber(row[2]) - now, row[4]}}
+    answers[at] = {{row[3], tonumber(row[2]) - now, row[4], row[5] or ''}}
   end
 {_END}"""
 _EXTEND: Final = f"""{_START}
@@ -54,7 +55,7 @@ _EXTEND: Final = f"""{_START}
 _COMMIT: Final = f"""{_START}
   if not row[1] or ours then
     redis.call('HSET', key, 'owner', owner, 'ends', string.format('%d', now + span),
-               'done', '1', 'payload', ARGV[at + 3])
+               'done', '1', 'payload', ARGV[at + 3], 'body_digests', ARGV[at + 3 + #KEYS])
     redis.call('PEXPIRE', key, span)
     answers[at] = 1
   else
@@ -122,9 +123,10 @@ class RedisStore:
     def _run(self, script: Any, claims: Sequence[Claim], owner: str, seconds: float) -> Any:
         now = "" if self._clock is None else round(self._clock() * 1000)
         span = max(round(seconds * 1000), 1)
-        payloads = [claim.payload for claim in claims]
+        payloads = [body_digests.exact_part(claim.payload) for claim in claims]
+        added = [body_digests.added_part(claim.payload) for claim in claims]
         keys = [_key(claim.key) for claim in claims]
-        arguments = [owner, span, now, *payloads]
+        arguments = [owner, span, now, *payloads, *added]
         version = self._login.version
         try:
             return script(keys=keys, args=arguments)
@@ -142,8 +144,9 @@ def _key(key: str) -> str:
 
 
 def _found(answer: Sequence[Any]) -> Found:
-    done, left, payload = answer
-    return found(done=done == b"1", remaining=left / 1000, payload=payload.decode())
+    done, left, exact, digests = answer
+    payload = body_digests.read(exact.decode(), digests.decode())
+    return found(done=done == b"1", remaining=left / 1000, payload=payload)
 
 
 class _Login:

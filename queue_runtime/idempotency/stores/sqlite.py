@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from queue_runtime.clouds.sqlite import use_write_ahead_log
 from queue_runtime.errors import SettingsError
+from queue_runtime.idempotency import body_digests
 from queue_runtime.idempotency.store import FRESH, found
 
 if TYPE_CHECKING:
@@ -27,25 +28,33 @@ CREATE TABLE IF NOT EXISTS claims (
     owner TEXT NOT NULL,
     ends REAL NOT NULL,
     done INTEGER NOT NULL,
-    payload TEXT NOT NULL
+    payload TEXT NOT NULL,
+    body_digests TEXT
 ) WITHOUT ROWID
 """
+# Files of 0.1.0 lack this column; its statements name the others and go on working beside it. No
+# number of versions is kept: the file may be the author's own, with a `user_version` of theirs.
+_COLUMNS: Final = "SELECT name FROM pragma_table_info('claims')"
+_ADD_COLUMN: Final = "ALTER TABLE claims ADD COLUMN body_digests TEXT"
 _INDEX: Final = "CREATE INDEX IF NOT EXISTS claims_by_end ON claims (ends)"
 # One statement a key decides and writes; what it did not change is somebody else's.
 _CLAIM: Final = """
-INSERT INTO claims (key, owner, ends, done, payload) VALUES (:key, :owner, :ends, 0, :payload)
+INSERT INTO claims (key, owner, ends, done, payload, body_digests)
+VALUES (:key, :owner, :ends, 0, :payload, :body_digests)
 ON CONFLICT (key) DO UPDATE
-SET owner = excluded.owner, ends = excluded.ends, done = 0, payload = excluded.payload
+SET owner = excluded.owner, ends = excluded.ends, done = 0, payload = excluded.payload,
+    body_digests = excluded.body_digests
 WHERE claims.ends <= :now OR claims.owner = excluded.owner
 """
 _COMMIT: Final = """
-INSERT INTO claims (key, owner, ends, done, payload) VALUES (:key, :owner, :ends, 1, :payload)
+INSERT INTO claims (key, owner, ends, done, payload, body_digests)
+VALUES (:key, :owner, :ends, 1, :payload, :body_digests)
 ON CONFLICT (key) DO UPDATE SET ends = excluded.ends, done = 1
 WHERE claims.owner = excluded.owner
 """
 _EXTEND: Final = "UPDATE claims SET ends = ? WHERE key = ? AND owner = ? AND done = 0"
 _RELEASE: Final = "DELETE FROM claims WHERE key = ? AND owner = ? AND done = 0"
-_READ: Final = "SELECT ends, done, payload FROM claims WHERE key = ?"
+_READ: Final = "SELECT ends, done, payload, body_digests FROM claims WHERE key = ?"
 _SWEEP: Final = "DELETE FROM claims WHERE key IN (SELECT key FROM claims WHERE ends <= ? LIMIT ?)"
 
 
@@ -66,8 +75,7 @@ class SqliteStore:
         self._connection: sqlite3.Connection | None = None
         try:
             with self._transaction() as database:
-                database.execute(_SCHEMA)
-                database.execute(_INDEX)
+                _prepare(database)
         except sqlite3.Error as error:
             raise SettingsError(
                 f"idempotency_store: the file {path} cannot be opened ({error}); name one whose "
@@ -79,11 +87,10 @@ class SqliteStore:
         with self._transaction() as database:
             now = self._clock()
             answers = []
-            for key, payload in claims:
-                row = {"key": key, "owner": owner, "payload": payload}
-                row_times = {"ends": now + seconds, "now": now}
-                taken = database.execute(_CLAIM, row | row_times).rowcount
-                answers.append(FRESH if taken else _read(database, key, now))
+            for claim in claims:
+                row = {**_row(claim, owner, now + seconds), "now": now}
+                taken = database.execute(_CLAIM, row).rowcount
+                answers.append(FRESH if taken else _read(database, claim.key, now))
             database.execute(_SWEEP, (now, _SWEPT_AT_ONCE))
         return answers
 
@@ -97,10 +104,7 @@ class SqliteStore:
         """Mark as done what is the owner's, or nobody's."""
         with self._transaction() as database:
             ends = self._clock() + retention
-            rows = [
-                {"key": key, "owner": owner, "payload": payload, "ends": ends}
-                for key, payload in claims
-            ]
+            rows = [_row(claim, owner, ends) for claim in claims]
             return [database.execute(_COMMIT, row).rowcount > 0 for row in rows]
 
     def release(self, claims: Sequence[Claim], owner: str) -> None:
@@ -139,6 +143,25 @@ class SqliteStore:
         return self._connection
 
 
+def _prepare(database: sqlite3.Connection) -> None:
+    """Make the table, or bring one of 0.1.0 up to date; nobody else does meanwhile."""
+    database.execute(_SCHEMA)
+    database.execute(_INDEX)
+    if ("body_digests",) not in database.execute(_COLUMNS).fetchall():
+        database.execute(_ADD_COLUMN)
+
+
+def _row(claim: Claim, owner: str, ends: float) -> dict[str, object]:
+    return {
+        "key": claim.key,
+        "owner": owner,
+        "ends": ends,
+        "payload": body_digests.exact_part(claim.payload),
+        "body_digests": body_digests.added_part(claim.payload) or None,
+    }
+
+
 def _read(database: sqlite3.Connection, key: str, now: float) -> Found:
-    ends, done, payload = database.execute(_READ, (key,)).fetchone()
+    ends, done, exact, digests = database.execute(_READ, (key,)).fetchone()
+    payload = body_digests.read(exact, digests)
     return found(done=bool(done), remaining=ends - now, payload=payload)

@@ -1,1 +1,1 @@
-"""Where metrics and log lines go: one module a format or service, each loaded when asked for."""
+"""Sends metrics, spans and log lines: one module for each format, imported when chosen."""

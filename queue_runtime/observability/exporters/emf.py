@@ -17,7 +17,7 @@ _STANDARD_RESOLUTION: Final = 60
 
 
 class Emf:
-    """What was counted since the last invocation, a line for each set of dimensions.
+    """Writes the counts since the last invocation, one line for each set of dimensions.
 
     Lines have the format of Powertools Metrics, with its namespace and service, and share nothing
     with what the handler itself does with that.

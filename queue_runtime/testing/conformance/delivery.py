@@ -1,4 +1,4 @@
-"""What is sent arrives, once and as it was."""
+"""Checks that sent messages arrive, once and unchanged."""
 
 # ruff: noqa: S101, D102  (a suite of assertions, in which a test's name is its documentation)
 
@@ -30,7 +30,10 @@ class DeliveryTests(Rig):
     async def test_message_arrives_as_it_was_sent(self) -> None:
         queue = await self.new()
         attributes = {"text": "naïve \N{SNOWMAN}", "count": -3, "share": 0.25, "raw": b"\x00\xff"}
-        await send(queue, OutgoingMessage("söme", attributes, None, "correlation-1"))
+        await send(
+            queue,
+            OutgoingMessage(body="söme", attributes=attributes, correlation_id="correlation-1"),
+        )
         (message,) = await take(queue, 1)
         assert message.body == "söme".encode()
         assert {name: message.attributes[name] for name in attributes} == attributes
@@ -44,13 +47,13 @@ class DeliveryTests(Rig):
     @needs("binary_bodies")
     async def test_body_of_bytes_arrives_as_it_was_sent(self) -> None:
         queue = await self.new()
-        await send(queue, OutgoingMessage(bytes(range(256))))
+        await send(queue, OutgoingMessage(body=bytes(range(256))))
         (message,) = await take(queue, 1)
         assert message.body == bytes(range(256))
 
     async def test_message_without_attributes_has_none(self) -> None:
         queue = await self.new()
-        await send(queue, OutgoingMessage("{}"))
+        await send(queue, OutgoingMessage(body="{}"))
         (message,) = await take(queue, 1)
         assert dict(message.attributes) == {}
         assert message.correlation_id is None
@@ -58,31 +61,43 @@ class DeliveryTests(Rig):
     async def test_send_of_more_than_a_request_takes(self) -> None:
         queue = await self.new()
         count = 2 * queue.batch_size + 1
-        await send(queue, *(OutgoingMessage(str(n)) for n in range(count)))
+        await send(queue, *(OutgoingMessage(body=str(n)) for n in range(count)))
         messages = await take(queue, count)
         assert sorted(int(message.body) for message in messages) == list(range(count))
         assert len({message.id for message in messages}) == count
 
     async def test_send_and_settle_of_nothing(self) -> None:
         queue = await self.new()
-        assert not await queue.send([])
+        assert list(await queue.send([])) == []
         assert not await queue.settle(steps(queue, []))
         assert not await queue.renew([])
 
     async def test_entry_that_cannot_be_sent_is_told_by_its_position(self) -> None:
         queue = await self.new()
-        good = OutgoingMessage("good")
-        bad = OutgoingMessage("unsendable", {"thing": object()})
-        (failure,) = await queue.send([good, bad, good])
-        assert failure.position == 1
-        assert isinstance(failure.error, TransportError)
-        assert "unsendable" not in str(failure.error)
+        good = OutgoingMessage(body="good")
+        bad = OutgoingMessage(body="unsendable", attributes={"thing": object()})
+        results = await queue.send([good, bad, good])
+        assert [result.error is None for result in results] == [True, False, True]
+        error = results[1].error
+        assert isinstance(error, TransportError)
+        assert "unsendable" not in str(error)
+        assert results[1].broker_id is None
         assert [message.body for message in await take(queue, 2)] == [b"good", b"good"]
         await expect_none(queue)
 
+    async def test_send_gives_the_id_of_each_message_in_their_order(self) -> None:
+        queue = await self.new()
+        results = await queue.send([OutgoingMessage(body=str(n)) for n in range(3)])
+        found = {message.body: message.broker_id for message in await take(queue, 3)}
+        assert [result.broker_id for result in results] == [found[b"0"], found[b"1"], found[b"2"]]
+
+    async def test_transport_says_which_system_it_is(self) -> None:
+        queue = await self.new()
+        assert queue.system == self.system
+
     async def test_receive_gives_at_most_the_limit(self) -> None:
         queue = await self.new()
-        await send(queue, *(OutgoingMessage(str(n)) for n in range(5)))
+        await send(queue, *(OutgoingMessage(body=str(n)) for n in range(5)))
         first = await queue.receive(2, PATIENCE_SECONDS)
         assert 1 <= len(first) <= 2
         assert len(first) + len(await take(queue, 5 - len(first))) == 5
@@ -95,14 +110,14 @@ class DeliveryTests(Rig):
         sender = await self.another(queue)
         waiting = asyncio.create_task(received_one(queue, PATIENCE_SECONDS))
         await asyncio.sleep(0)  # lets the receive begin
-        await send(sender, OutgoingMessage("late"))
+        await send(sender, OutgoingMessage(body="late"))
         (message,) = await waiting
         assert message.body == b"late"
 
     async def test_copy_keeps_identity_and_attempts(self) -> None:
         queue = await self.new()
         carried = json.dumps({"id": "original", "attempts": 2})
-        await send(queue, OutgoingMessage("{}", {ATTRIBUTE: carried, "mine": 1}))
+        await send(queue, OutgoingMessage(body="{}", attributes={ATTRIBUTE: carried, "mine": 1}))
         (message,) = await take(queue, 1)
         assert message.id == "original"
         assert message.broker_id != "original"
@@ -112,7 +127,7 @@ class DeliveryTests(Rig):
     @needs("delay")
     async def test_delayed_message_comes_when_it_is_due(self) -> None:
         queue = await self.new()
-        await send(queue, OutgoingMessage("later", delay=60))
+        await send(queue, OutgoingMessage(body="later", delay=60))
         await expect_none(queue)
         await self.move_clock(50)
         await expect_none(queue)
@@ -123,7 +138,7 @@ class DeliveryTests(Rig):
     @needs("delay", "long_delays")
     async def test_message_that_is_days_away_comes_when_it_is_due(self) -> None:
         queue = await self.new()
-        await send(queue, OutgoingMessage("later", delay=3 * DAY_SECONDS))
+        await send(queue, OutgoingMessage(body="later", delay=3 * DAY_SECONDS))
         await self.move_clock(3 * DAY_SECONDS - 10)
         await expect_none(queue)
         await self.move_clock(11)
@@ -133,7 +148,7 @@ class DeliveryTests(Rig):
     async def test_repeated_deduplication_id_sends_nothing(self) -> None:
         queue = await self.new(ordered=self.features.ordered_groups)
         group = "g" if queue.ordered else None
-        once = OutgoingMessage("once", group_id=group, deduplication_id="d")
+        once = OutgoingMessage(body="once", group_id=group, deduplication_id="d")
         await send(queue, once, once)
         await ack(queue, await take(queue, 1))
         await send(queue, once)

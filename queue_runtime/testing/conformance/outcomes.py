@@ -1,10 +1,10 @@
-"""What is settled becomes of a message, and nothing else."""
+"""Checks that each step has its effect on its message, and no other effect."""
 
 # ruff: noqa: S101, D102  (a suite of assertions, in which a test's name is its documentation)
 
 from __future__ import annotations
 
-from queue_runtime.outcome import ACK, Disposition, Outcome
+from queue_runtime.outcome import ACK
 from queue_runtime.testing.conformance.rig import (
     DAY_SECONDS,
     PATIENCE_SECONDS,
@@ -27,14 +27,14 @@ class OutcomeTests(Rig):
 
     async def test_acknowledged_message_is_gone(self) -> None:
         queue = await self.new()
-        await send(queue, OutgoingMessage("{}"))
+        await send(queue, OutgoingMessage(body="{}"))
         await ack(queue, await take(queue, 1))
         await self.move_clock(queue.lock_seconds + 1)
         await expect_none(queue)
 
     async def test_retry_at_once(self) -> None:
         queue = await self.new()
-        await send(queue, OutgoingMessage("{}"))
+        await send(queue, OutgoingMessage(body="{}"))
         (first,) = await take(queue, 1)
         assert not await queue.settle(steps(queue, [(first, retry(0))]))
         (second,) = await take(queue, 1)
@@ -43,7 +43,7 @@ class OutcomeTests(Rig):
 
     async def test_retry_without_a_delay_comes_at_the_end_of_the_lock_at_the_latest(self) -> None:
         queue = await self.new()
-        await send(queue, OutgoingMessage("{}"))
+        await send(queue, OutgoingMessage(body="{}"))
         (first,) = await take(queue, 1)
         assert not await queue.settle(steps(queue, [(first, retry(None))]))
         await self.move_clock(queue.lock_seconds + 1)
@@ -53,7 +53,7 @@ class OutcomeTests(Rig):
     @needs("delayed_retry")
     async def test_delayed_retry_comes_when_it_is_due(self) -> None:
         queue = await self.new()
-        await send(queue, OutgoingMessage("{}"))
+        await send(queue, OutgoingMessage(body="{}"))
         (first,) = await take(queue, 1)
         assert not await queue.settle(steps(queue, [(first, retry(40))]))
         await self.move_clock(35)
@@ -66,7 +66,7 @@ class OutcomeTests(Rig):
     @needs("delayed_retry", "long_delays")
     async def test_retry_that_is_days_away_comes_when_it_is_due(self) -> None:
         queue = await self.new()
-        await send(queue, OutgoingMessage("{}"))
+        await send(queue, OutgoingMessage(body="{}"))
         (first,) = await take(queue, 1)
         assert not await queue.settle(steps(queue, [(first, retry(3 * DAY_SECONDS))]))
         await self.move_clock(3 * DAY_SECONDS - 10)
@@ -79,7 +79,10 @@ class OutcomeTests(Rig):
     async def test_dead_letter_is_moved_with_its_reason(self) -> None:
         queue = await self.new()
         aside = await self.dead_letters_of(queue)
-        await send(queue, OutgoingMessage("odd", {"mine": 7}, None, "correlation-1"))
+        await send(
+            queue,
+            OutgoingMessage(body="odd", attributes={"mine": 7}, correlation_id="correlation-1"),
+        )
         (message,) = await take(queue, 1)
         assert not await queue.settle(steps(queue, [(message, dead_letter("it is odd"))]))
         await self.move_clock(queue.lock_seconds + 1)
@@ -90,21 +93,15 @@ class OutcomeTests(Rig):
         assert entry.attributes["mine"] == 7
         assert entry.correlation_id == "correlation-1"
         assert entry.delivery_count == 1
+        assert entry.dead_letter is not None
+        assert entry.dead_letter.reason == "it is odd"
+        assert entry.dead_letter.error_type == "ValueError"
+        assert entry.dead_letter.queue == queue.queue
         await ack(aside, [entry])
-
-    async def test_settled_outcome_is_not_carried_out_again(self) -> None:
-        queue = await self.new()
-        await send(queue, OutgoingMessage("{}"))
-        (message,) = await take(queue, 1)
-        done = Outcome(Disposition.ACK)
-        done.settled = True
-        assert not await queue.settle(steps(queue, [(message, done)]))
-        await self.move_clock(queue.lock_seconds + 1)
-        await take(queue, 1)
 
     async def test_each_message_of_a_settle_has_its_own_fate(self) -> None:
         queue = await self.new()
-        await send(queue, *(OutgoingMessage(body) for body in ("done", "again", "done too")))
+        await send(queue, *(OutgoingMessage(body=body) for body in ("done", "again", "done too")))
         got = by_body(await take(queue, 3))
         fates = [(got[b"done"], ACK), (got[b"again"], retry(0)), (got[b"done too"], ACK)]
         assert not await queue.settle(steps(queue, fates))
@@ -114,11 +111,11 @@ class OutcomeTests(Rig):
     @needs("strict_locks")
     async def test_failure_of_one_does_not_keep_the_others_from_being_settled(self) -> None:
         queue = await self.new()
-        await send(queue, OutgoingMessage("early"))
+        await send(queue, OutgoingMessage(body="early"))
         (early,) = await take(queue, 1)
         await self.move_clock(queue.lock_seconds + 1)
         await take(queue, 1)
-        await send(queue, OutgoingMessage("late"))
+        await send(queue, OutgoingMessage(body="late"))
         (late,) = await take(queue, 1)
         (failure,) = await queue.settle(steps(queue, [(early, ACK), (late, ACK)]))
         assert failure.message is early
@@ -130,11 +127,11 @@ class OutcomeTests(Rig):
     @needs("depth_by_state")
     async def test_depth_counts_each_message_once(self) -> None:
         queue = await self.new()
-        later = OutgoingMessage("later", delay=60 if self.features.delay else 0)
-        await send(queue, OutgoingMessage("a"))
+        later = OutgoingMessage(body="later", delay=60 if self.features.delay else 0)
+        await send(queue, OutgoingMessage(body="a"))
         await take(queue, 1)
         await self.move_clock(5)
-        await send(queue, OutgoingMessage("b"), OutgoingMessage("c"), later)
+        await send(queue, OutgoingMessage(body="b"), OutgoingMessage(body="c"), later)
         depth = await queue.depth()
         delayed = int(self.features.delay)
         assert depth[:3] == (3 - delayed, 1, delayed)
@@ -143,7 +140,7 @@ class OutcomeTests(Rig):
     @needs("dead_letters", "dead_letter_count")
     async def test_depth_counts_dead_letters(self) -> None:
         queue = await self.new()
-        await send(queue, OutgoingMessage("odd"), OutgoingMessage("good"))
+        await send(queue, OutgoingMessage(body="odd"), OutgoingMessage(body="good"))
         assert (await queue.depth()).dead_lettered == 0
         odd = by_body(await take(queue, 2))[b"odd"]
         assert not await queue.settle(steps(queue, [(odd, dead_letter("it is odd"))]))
@@ -153,7 +150,7 @@ class OutcomeTests(Rig):
     @needs("oldest_age")
     async def test_depth_tells_the_age_of_the_oldest(self) -> None:
         queue = await self.new()
-        await send(queue, OutgoingMessage("old"))
+        await send(queue, OutgoingMessage(body="old"))
         age = (await queue.depth()).oldest_seconds
         assert age is not None
         assert 0 <= age < PATIENCE_SECONDS

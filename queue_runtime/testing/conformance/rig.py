@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from functools import partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -75,6 +74,8 @@ class Rig:
     """Opens queues through the hooks of the class under test, and runs its async tests."""
 
     features: ClassVar[Features] = Features()
+    # What the transport's `system` has to be.
+    system: ClassVar[str]
 
     async def open_queue(self, *, ordered: bool) -> Transport:
         """Hook: open a queue that is new, empty and nobody else's."""
@@ -152,7 +153,7 @@ def dead_letter(reason: str) -> Outcome:
 
 def in_group(group: str, *bodies: str) -> Iterable[OutgoingMessage]:
     """Make messages of one group."""
-    return map(partial(OutgoingMessage, group_id=group), bodies)
+    return (OutgoingMessage(body=body, group_id=group) for body in bodies)
 
 
 def by_body(messages: Iterable[Message[Any]]) -> dict[bytes, Message[Any]]:
@@ -161,8 +162,9 @@ def by_body(messages: Iterable[Message[Any]]) -> dict[bytes, Message[Any]]:
 
 
 async def send(queue: Transport, *messages: OutgoingMessage) -> None:
-    """Send, and be sure of it."""
-    assert not await queue.send(messages)
+    """Send, and be sure of it: one result for each, with the id that the service gave."""
+    results = await queue.send(messages)
+    assert [result.error for result in results] == [None] * len(messages)
 
 
 async def take(queue: Transport, count: int) -> list[Message[Any]]:

@@ -1,4 +1,4 @@
-"""What a `local://` URL says: which queue, where it is kept, and how it behaves."""
+"""Reads a `local://` URL: the queue's name, its folder and its options."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class LocalAddress:
     """A queue of this machine, or of this process.
 
     - `directory`: where its file is; None for a queue in memory.
-    - `dead_letters`: the queue of what was put aside, instead of the queue itself.
+    - `dead_letters`: the dead letters, instead of the queue itself.
     - `ordered`: None takes the queue as it is.
     - `lock`: seconds that a receive locks a message; None leaves it to the settings.
-    - `retention`: seconds after which a message that nobody took is put aside.
-    - `max_deliveries`: receives after which a message that nobody settled is put aside. It is the
-      last resort against a message that kills its process, as SQS's maxReceiveCount is.
+    - `retention`: seconds after which a message that nobody took is dead-lettered.
+    - `max_deliveries`: receives after which a message that nobody settled is dead-lettered. It is
+      the last resort against a message that kills its process, as SQS's maxReceiveCount is.
     """
 
     name: str

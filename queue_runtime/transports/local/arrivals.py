@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 
 class Arrival:
-    """What one receive waits for; to be made before it looks, so that nothing comes in between."""
+    """Wakes one receive when messages arrive; made before the receive looks, to miss none."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

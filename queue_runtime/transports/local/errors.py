@@ -1,4 +1,4 @@
-"""What SQLite's errors mean for a local queue: a sentence that says what to do."""
+"""Translates SQLite's errors for a local queue into sentences with the fix."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a local queue does, blocking: each call one transaction, on the transport's own thread."""
+"""Works on a local queue, blocking: each call one transaction, on the transport's own thread."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from queue_runtime.outcome import Disposition, Outcome
 from queue_runtime.settlement.failures import SettleFailure
 from queue_runtime.settlement.lineage import DeadLetterFacts
 from queue_runtime.settlement.plan import Action
-from queue_runtime.transports.base import SendFailure
+from queue_runtime.transports.base import SendResult
 from queue_runtime.transports.local.database import open_store
-from queue_runtime.transports.local.rows import Shelf
+from queue_runtime.transports.local.rows import Rows
 from queue_runtime.transports.local.schema import DEAD_LETTERS, QUEUE
 from queue_runtime.transports.local.wire import GROUP, RECEIVES, ROW, SEQ, TOKEN, entry_of
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from queue_runtime.transports.base import Depth, OutgoingMessage
     from queue_runtime.transports.local.address import LocalAddress
     from queue_runtime.transports.local.rows import Row
+    from queue_runtime.transports.local.wire import Entry
 
 MOST_AT_ONCE: Final = 100
 
@@ -62,7 +63,7 @@ class LocalQueue:
         self._store = open_store(address.name, address.path, ordered=address.ordered)
         self.ordered = self._store.ordered
         self.arrivals = self._store.arrivals
-        self._shelf = Shelf(DEAD_LETTERS if address.dead_letters else QUEUE, ordered=self.ordered)
+        self._rows = Rows(DEAD_LETTERS if address.dead_letters else QUEUE, ordered=self.ordered)
 
     def close(self) -> None:
         """Close the file; what is locked stays locked."""
@@ -73,7 +74,7 @@ class LocalQueue:
         if limit < 1:
             return []
         if self._address.retention is not None:
-            self._put_expired_aside(self._address.retention)
+            self._dead_letter_expired(self._address.retention)
         if not self._has_due():
             return []
         while True:
@@ -82,10 +83,10 @@ class LocalQueue:
                 return [self._message(row, locked_until) for row in rows]
 
     def give_back(self, messages: Sequence[Message[Any]]) -> None:
-        """Unlock what was received for nobody, as if it had not been received."""
+        """Unlock messages whose caller has gone, as if they had not been received."""
         with self._store.transaction() as db:
-            held = self._shelf.held(db, [each.receipt for each in messages], self._clock.time())
-            self._shelf.give_back(db, [seq for seq, _ in held], self._clock.time())
+            held = self._rows.held(db, [each.receipt for each in messages], self._clock.time())
+            self._rows.give_back(db, [seq for seq, _ in held], self._clock.time())
             self._refresh(db, messages)
         self.arrivals.announce()
 
@@ -94,13 +95,13 @@ class LocalQueue:
         facts = {id(step.message): _fullest(step.facts) for step in steps if step.facts is not None}
         with self._store.transaction() as db:
             now = self._clock.time()
-            held = self._shelf.held(db, [step.message.receipt for step in steps], now)
+            held = self._rows.held(db, [step.message.receipt for step in steps], now)
             ours = [step for step in steps if step.message.receipt in held]
             self._acknowledge(db, ours)
             self._give_back_later(db, ours, now)
             dead = [step.message for step in ours if step.facts is not None]
             if dead:
-                self._put_aside(db, [(facts[id(each)], each.native) for each in dead])
+                self._dead_letter(db, [(facts[id(each)], each.native) for each in dead])
             self._refresh(db, [step.message for step in ours])
         if self.ordered or any(step.action is not Action.ACKNOWLEDGE for step in ours):
             self.arrivals.announce()
@@ -112,48 +113,51 @@ class LocalQueue:
             # In this order, so that nobody believes in a lock after its end.
             locked_until = self._clock.monotonic() + self.lock_seconds
             now = self._clock.time()
-            held = self._shelf.held(db, [each.receipt for each in messages], now)
-            self._shelf.extend(db, [seq for seq, _ in held], now + self.lock_seconds)
+            held = self._rows.held(db, [each.receipt for each in messages], now)
+            self._rows.extend(db, [seq for seq, _ in held], now + self.lock_seconds)
             self._refresh(db, messages)
         for message in messages:
             if message.receipt in held:
                 message.locked_until = locked_until
         return [self._lost(message) for message in messages if message.receipt not in held]
 
-    def send(self, messages: Sequence[OutgoingMessage]) -> list[SendFailure]:
+    def send(self, messages: Sequence[OutgoingMessage]) -> list[SendResult]:
         """Add what can be sent, and tell what cannot."""
-        entries, failures = [], []
+        entries: dict[int, Entry] = {}
+        results = [SendResult()] * len(messages)
         for position, message in enumerate(messages):
             try:
-                entries.append(entry_of(message, ordered=self.ordered))
+                entries[position] = entry_of(message, ordered=self.ordered)
             except TransportError as error:
                 sentence = f"entry {position} was not sent to local queue {self.name}: {error}"
-                failures.append(SendFailure(position, TransportError(sentence)))
+                results[position] = SendResult(error=TransportError(sentence))
         if entries:
             with self._store.transaction() as db:
-                self._shelf.insert(db, entries, self._clock.time())
+                added = self._rows.insert(db, entries.values(), self._clock.time())
             self.arrivals.announce()
-        return failures
+            for position, entry in entries.items():
+                results[position] = SendResult(entry.id if entry.id in added else None)
+        return results
 
     def depth(self) -> Depth:
         """Count what is in the queue now."""
         with self._store.reading() as db:
-            return self._shelf.depth(db, self._clock.time())
+            return self._rows.depth(db, self._clock.time())
 
     def purge(self) -> int:
         """Remove everything, locked or not, and tell how much it was."""
         with self._store.transaction() as db:
-            return self._shelf.purge(db)
+            return self._rows.purge(db)
 
     def _has_due(self) -> bool:
         with self._store.reading() as db:
-            return self._shelf.has_due(db, self._clock.time())
+            return self._rows.has_due(db, self._clock.time())
 
     def _lock(self, limit: int) -> tuple[list[Row], list[Row], float]:
         with self._store.transaction() as db:
             locked_until = self._clock.monotonic() + self.lock_seconds
             now = self._clock.time()
-            rows, spent = self._shelf.take(
+            rows, spent = self._rows.take(
                 db, limit, now, now + self.lock_seconds, self._address.max_deliveries
             )
             if spent:
@@ -164,7 +168,7 @@ class LocalQueue:
                 self._dispose(db, spent, reason)
         return rows, spent, locked_until
 
-    def _put_expired_aside(self, retention: float) -> None:
+    def _dead_letter_expired(self, retention: float) -> None:
         reason = f"expired: it was not settled within {retention:g} s of its send"
         while self._expired(retention, limit=1):
             with self._store.transaction() as db:
@@ -173,27 +177,27 @@ class LocalQueue:
     def _expired(self, retention: float, *, limit: int) -> list[Row]:
         now = self._clock.time()
         with self._store.reading() as db:
-            return self._shelf.expired(db, now - retention, now, limit)
+            return self._rows.expired(db, now - retention, now, limit)
 
     def _dispose(self, db: sqlite3.Connection, rows: Sequence[Row], reason: str) -> None:
-        """Put aside what nobody may receive any more; from the dead-letters, remove it."""
+        """Dead-letter messages that nobody may receive any more; remove dead letters."""
         if self._address.dead_letters:
-            self._shelf.delete(db, [row[SEQ] for row in rows])
+            self._rows.delete(db, [row[SEQ] for row in rows])
         else:
             outcome = Outcome(Disposition.DEAD_LETTER, reason=reason)
-            self._put_aside(
+            self._dead_letter(
                 db, [(self._facts(self._unreceived(row), outcome), row) for row in rows]
             )
         if self.ordered:
-            self._shelf.refresh(db, {row[GROUP] for row in rows})
+            self._rows.refresh(db, {row[GROUP] for row in rows})
 
     def _refresh(self, db: sqlite3.Connection, messages: Sequence[Message[Any]]) -> None:
         if self.ordered:
-            self._shelf.refresh(db, {message.group_id for message in messages})
+            self._rows.refresh(db, {message.group_id for message in messages})
 
     def _acknowledge(self, db: sqlite3.Connection, ours: Sequence[Step]) -> None:
         done = [step.message.receipt[0] for step in ours if step.action is Action.ACKNOWLEDGE]
-        self._shelf.delete(db, done)
+        self._rows.delete(db, done)
 
     def _give_back_later(self, db: sqlite3.Connection, ours: Sequence[Step], now: float) -> None:
         # One without a delay is left to the end of its lock.
@@ -202,10 +206,10 @@ class LocalQueue:
             for step in ours
             if step.action is Action.GIVE_BACK and step.delay is not None
         ]
-        self._shelf.retry(db, due)
+        self._rows.retry(db, due)
 
-    def _put_aside(self, db: sqlite3.Connection, facts: Sequence[tuple[str, Row]]) -> None:
-        self._shelf.put_aside(db, facts, self._clock.time())
+    def _dead_letter(self, db: sqlite3.Connection, facts: Sequence[tuple[str, Row]]) -> None:
+        self._rows.dead_letter(db, facts, self._clock.time())
 
     def _facts(self, message: Message[Any], outcome: Outcome) -> str:
         return _fullest(

@@ -1,4 +1,4 @@
-"""What is done to the rows of one shelf of a local queue, each call inside one transaction."""
+"""Reads and changes the rows of a local queue or of its dead letters, inside a transaction."""
 
 from __future__ import annotations
 
@@ -23,8 +23,15 @@ Receipt: TypeAlias = "tuple[int, int]"
 DEDUPLICATION_SECONDS: Final = 300.0
 
 
-class Shelf:
-    """Rows of one shelf. `now` is always read inside the transaction, which may have waited."""
+class Rows:
+    """The rows of a queue, or of its dead letters, in one file.
+
+    Args:
+        number: `schema.QUEUE` or `schema.DEAD_LETTERS`, in the column `shelf`.
+        ordered: whether groups are kept in order.
+
+    `now` is always read inside the transaction, which may have waited.
+    """
 
     def __init__(self, number: int, *, ordered: bool) -> None:
         self._number = number
@@ -89,22 +96,22 @@ class Shelf:
         """Unlock messages, each to be received from a time of its own."""
         db.executemany(sql.RETRY, due)
 
-    def put_aside(
+    def dead_letter(
         self, db: sqlite3.Connection, facts: Sequence[tuple[str, Row]], now: float
     ) -> None:
-        """Move messages to the dead-letters, each with what is to be known of its failure."""
-        db.executemany(sql.PUT_ASIDE, [(now, text, row[SEQ]) for text, row in facts])
+        """Move messages to the dead letters, each with the facts of its failure."""
+        db.executemany(sql.DEAD_LETTER, [(now, text, row[SEQ]) for text, row in facts])
         if self._ordered:
             groups = {row[GROUP] for _, row in facts}
-            Shelf(sql.DEAD_LETTERS, ordered=True).refresh(db, groups)
+            Rows(sql.DEAD_LETTERS, ordered=True).refresh(db, groups)
 
     def expired(self, db: sqlite3.Connection, before: float, now: float, limit: int) -> list[Row]:
         """Give messages sent before a time, but none that is locked."""
         values = {"shelf": self._number, "before": before, "now": now, "token": 0, "limit": limit}
         return db.execute(sql.EXPIRED, values).fetchall()
 
-    def insert(self, db: sqlite3.Connection, entries: Iterable[Entry], now: float) -> int:
-        """Add messages but those whose deduplication id was sent lately; gives their number."""
+    def insert(self, db: sqlite3.Connection, entries: Iterable[Entry], now: float) -> set[str]:
+        """Add messages but those whose deduplication id was sent lately; gives the added ids."""
         rows = [
             (
                 self._number,
@@ -124,10 +131,10 @@ class Shelf:
             # The group's first message decides when it is due, so only a new group needs a row.
             groups = ((self._number, group, due) for _, due, _, _, group, *_ in rows)
             db.executemany(sql.ADD_GROUP, groups)
-        return len(rows)
+        return {id_ for _, _, _, id_, *_ in rows}
 
     def refresh(self, db: sqlite3.Connection, groups: Iterable[str | None]) -> None:
-        """Say anew when groups are due, after anything has become of their messages."""
+        """Compute again when groups are due, after a change of their messages."""
         values = {"shelf": self._number, "listed": dumps(list(groups))}
         db.execute(sql.DROP_GROUPS, values)
         db.execute(sql.REFRESH_GROUPS, values)

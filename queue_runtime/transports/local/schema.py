@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 APPLICATION_ID: Final = 0x51525471
 VERSION: Final = 1
 
-# A file has two shelves: the queue, and what was put aside from it.
+# A file holds a queue and its dead letters; the column `shelf` tells them apart. Files keep that
+# name, since older versions read them too.
 QUEUE: Final = 0
 DEAD_LETTERS: Final = 1
 
@@ -105,7 +106,7 @@ GIVE_BACK: Final = (
 )
 RETRY: Final = f"UPDATE message SET due = ?, token = {FREE} WHERE seq = ?"
 DELETE: Final = f"DELETE FROM message WHERE seq {_LISTED}"
-PUT_ASIDE: Final = (
+DEAD_LETTER: Final = (
     f"UPDATE message SET shelf = {DEAD_LETTERS}, due = ?, token = {FREE}, receives = 0, "
     "facts = ? WHERE seq = ?"
 )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from queue_runtime.transports.base import (
         Depth,
         OutgoingMessage,
-        SendFailure,
+        SendResult,
     )
     from queue_runtime.transports.local.address import LocalAddress
     from queue_runtime.transports.local.queue import Clock
@@ -61,6 +61,9 @@ class LocalTransport:
     Raises:
         TransportError: the file cannot be used; the text says what to do.
     """
+
+    system = "local"
+    place = None  # a file, which has no server
 
     def __init__(
         self,
@@ -117,7 +120,7 @@ class LocalTransport:
         """Lock messages anew, all in one transaction; see `Transport.renew`."""
         return await self._thread.run(partial(self._queue.renew, messages))
 
-    async def send(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendFailure]:
+    async def send(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendResult]:
         """Send all that can be sent, in one transaction; see `Transport.send`.
 
         A `deduplication_id` that was sent within the last 5 minutes is accepted and sends nothing.

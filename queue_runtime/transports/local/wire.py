@@ -1,4 +1,4 @@
-"""How a local queue writes a message down in a row, and reads it back."""
+"""Writes a message as a row of a local queue, and reads it back."""
 
 from __future__ import annotations
 

@@ -58,12 +58,9 @@ def read_address(url: str) -> ServiceBusAddress:
     dead_letters = len(names) > 1 and names[-1] == DEAD_LETTER
     if dead_letters:
         names.pop()
-    if not all(names) or len(names) > _MOST_PARTS or "@" in parts.netloc:
-        raise QueueNotFoundError(
-            f"servicebus://{parts.hostname or ''}{parts.path} names no queue: write "
-            "servicebus://namespace/queue or servicebus://namespace/topic/subscription, with "
-            f"/{DEAD_LETTER} after it for its dead letters"
-        )
+    readable = all(name and "\N{REPLACEMENT CHARACTER}" not in name for name in names)
+    if not readable or len(names) > _MOST_PARTS or "@" in parts.netloc:
+        raise QueueNotFoundError(_names_no_queue(parts.hostname or "", parts.path))
     options = _options(url, parts.query)
     return ServiceBusAddress(
         parts.netloc,
@@ -136,6 +133,20 @@ def _missing(fields: Sequence[tuple[str, str, str]], known: Mapping[str, str]) -
 
 def _host(namespace: str) -> str:
     return namespace if "." in namespace else f"{namespace}.{_DOMAIN}"
+
+
+def _names_no_queue(host: str, path: str) -> str:
+    first = f"servicebus://{host}{path} names no queue: "
+    if host and not path.strip("/") and "." not in host:
+        # Which is a namespace by its place, and was probably meant as the queue.
+        return (
+            f"{first}write servicebus:///{host} for the queue {host} in the namespace that the "
+            f"connection names, or servicebus://{host}/queue for one in the namespace {host}"
+        )
+    return (
+        f"{first}write servicebus://namespace/queue or servicebus://namespace/topic/subscription, "
+        f"with /{DEAD_LETTER} after it for its dead letters"
+    )
 
 
 def _options(url: str, query: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from queue_runtime.errors import TransportError
 from queue_runtime.transports.threads import result_of
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 ResultT = TypeVar("ResultT")
+
+_LOOK_SECONDS: Final = 0.005
 
 
 class LoopThread:
@@ -73,7 +75,9 @@ class LoopThread:
         if ended is not None:
             future, thread = ended
             await asyncio.shield(asyncio.wrap_future(future))
-            await asyncio.to_thread(thread.join)
+            # Not by the loop's executor, which a handler may have shut down or filled.
+            while thread.is_alive():  # noqa: ASYNC110 - a thread's end sets no event
+                await asyncio.sleep(_LOOK_SECONDS)
 
     def _ended(self) -> TransportError:
         return TransportError(f"{self._name} was closed while it was at work")

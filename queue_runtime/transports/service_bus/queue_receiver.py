@@ -22,12 +22,8 @@ from queue_runtime.transports.service_bus.receiver import (
     close_receiver,
     open_receiver,
 )
-from queue_runtime.transports.service_bus.turns import (
-    Line,
-    keep_arrivals,
-    make_interruptible,
-    revoke_credit,
-)
+from queue_runtime.transports.service_bus.sdk_internals import keep_arrivals
+from queue_runtime.transports.service_bus.turns import Turns, make_interruptible, revoke_credit
 from queue_runtime.transports.threads import result_of
 
 if TYPE_CHECKING:
@@ -65,10 +61,10 @@ class QueueLink:
         self._settling = settling
         self._clock = clock
         self._receiver: Any = None
-        self._line = Line()
+        self._turns = Turns()
         self._longest_poll = 0.0
-        self._turn = asyncio.Lock()
-        self._door = asyncio.Lock()
+        self._one_receive = asyncio.Lock()
+        self._one_opening = asyncio.Lock()
         self._closings: set[asyncio.Task[None]] = set()
         self._closed = False
         self._heard_at = monotonic()
@@ -79,7 +75,7 @@ class QueueLink:
         deadline = monotonic() + wait
         self.waiting += 1
         try:
-            async with self._turn:
+            async with self._one_receive:
                 return await self._look(limit, deadline)
         finally:
             self.waiting -= 1
@@ -87,7 +83,7 @@ class QueueLink:
     async def settle(self, steps: Sequence[Step]) -> list[SettleFailure]:
         """See `Transport.settle`."""
         receiver = await self._opened()
-        async with self._line.requesting():
+        async with self._turns.request():
             failures = await self._settling.settle(receiver, steps)
         if any(type(failure.error) is TransportError for failure in failures):
             self._replace(receiver)
@@ -96,7 +92,7 @@ class QueueLink:
     async def renew(self, messages: Sequence[Message[Any]]) -> list[SettleFailure]:
         """See `Transport.renew`; a request for each message, all of them under way together."""
         receiver = await self._opened()
-        async with self._line.requesting():
+        async with self._turns.request():
             errors = await asyncio.gather(*(self._renew_one(receiver, each) for each in messages))
         failures = [
             SettleFailure(message, error)
@@ -111,7 +107,7 @@ class QueueLink:
         """Look at messages from a sequence number on, whatever their state; none is locked."""
         receiver = await self._opened()
         try:
-            async with self._line.requesting():
+            async with self._turns.request():
                 peeked: list[Any] = await receiver.peek_messages(limit, sequence_number=start)
         except Exception as error:
             self._replace(receiver)
@@ -120,8 +116,8 @@ class QueueLink:
 
     async def close(self) -> None:
         """End a receive under way, and let go of the connection."""
-        self._closed = self._line.ending = True
-        async with self._turn:
+        self._closed = self._turns.ending = True
+        async with self._one_receive:
             if self._receiver is not None:
                 self._replace(self._receiver)
         if self._closings:
@@ -151,7 +147,7 @@ class QueueLink:
         """Make sure of an answer, where there was none for a while."""
         if monotonic() - self._heard_at < PROBE_SECONDS:
             return
-        async with self._line.requesting():
+        async with self._turns.request():
             await receiver.peek_messages(1, timeout=RENEW_SECONDS)
         self._heard_at = monotonic()
 
@@ -161,11 +157,11 @@ class QueueLink:
         try:
             return await asyncio.shield(poll)
         except asyncio.CancelledError:
-            self._line.ending = True
+            self._turns.ending = True
             try:
                 await asyncio.wait([poll])
             finally:
-                self._line.ending = self._closed
+                self._turns.ending = self._closed
             if messages := result_of(poll):
                 return messages
             if poll.exception() is not None:
@@ -173,13 +169,13 @@ class QueueLink:
             raise
 
     async def _poll_alone(self, receiver: Any, limit: int, deadline: float) -> list[Message[Any]]:
-        async with self._line.polling():
+        async with self._turns.poll():
             seconds = min(max(deadline - monotonic(), SHORTEST_POLL), self._longest_poll)
             raws = await receiver.receive_messages(limit, max_wait_time=seconds)
         if raws:
             self._heard_at = monotonic()
         messages = self._locked(raws, receiver)
-        over = messages or self._line.ending or monotonic() >= deadline
+        over = messages or self._turns.ending or monotonic() >= deadline
         if not over:
             keep_arrivals(receiver, keep=True)
         elif len(raws) < limit:
@@ -209,11 +205,11 @@ class QueueLink:
     # --- the receiver ----------------------------------------------------------------------------
 
     async def _opened(self) -> Any:
-        async with self._door:
+        async with self._one_opening:
             if self._receiver is None:
                 receiver = self._make_receiver()
                 await open_receiver(receiver, self._queue)
-                self._longest_poll = make_interruptible(receiver, self._line.is_wanted)
+                self._longest_poll = make_interruptible(receiver, self._turns.is_wanted)
                 self._heard_at = monotonic()
                 self._receiver = receiver
             return self._receiver

@@ -9,11 +9,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime.message import Message
+from queue_runtime.transports.service_bus import sdk_internals
 from queue_runtime.transports.service_bus.errors import translated
 from queue_runtime.transports.service_bus.wire import RECEIVED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 OPEN_SECONDS: Final = 15.0
 CLOSE_SECONDS: Final = 5.0
@@ -70,21 +71,24 @@ def as_message(
     return message
 
 
-class _Door:
+class _ReopenOnce:
     """Opens a receiver again whose connection broke: once for all requests, and never when closed.
 
     The SDK does it for each request by itself, and closes what another one is about to open. A
     hundred settlements under way were a hundred connections, some of which outlived the receiver.
     """
 
-    def __init__(self, receiver: Any) -> None:
+    def __init__(
+        self, receiver: Any, open_: Callable[..., Awaitable[None]], create: Callable[..., None]
+    ) -> None:
         self._receiver = receiver
-        self._open, self._create = receiver._open, receiver._create_handler
+        self._open, self._create = open_, create
         self._made: Any = None
         self._turn = asyncio.Lock()
         self.closed = False
 
     async def open(self, *arguments: Any, **options: Any) -> None:
+        """Open in the SDK's way, when it is this request's turn."""
         made = None
         try:
             async with self._turn:  # once the first succeeds, the others find nothing to do
@@ -95,13 +99,15 @@ class _Door:
                     made = self._made
             self._check()
         finally:
-            if made is not None and (self.closed or made is not self._receiver._handler):
+            is_used = made is sdk_internals.client_of(self._receiver) and not self.closed
+            if made is not None and not is_used:
                 with suppress(Exception):
                     await asyncio.wait_for(made.close_async(), CLOSE_SECONDS)
 
-    def make(self, *arguments: Any) -> None:
+    def create(self, *arguments: Any) -> None:
+        """Make the client in the SDK's way, and know it: a close may have to close it too."""
         self._create(*arguments)
-        self._made = self._receiver._handler
+        self._made = sdk_internals.client_of(self._receiver)
 
     def _check(self) -> None:
         if self.closed:
@@ -116,9 +122,7 @@ async def open_receiver(receiver: Any, queue: str, seconds: float = OPEN_SECONDS
     Raises:
         TransportError: it could not be done, or not in time.
     """
-    with suppress(AttributeError):  # without these private names the SDK's own way remains
-        receiver.door = door = _Door(receiver)
-        receiver._open, receiver._create_handler = door.open, door.make
+    _reopen_once(receiver)
     # The SDK's own time-out does not cover a peer that accepts and stays silent.
     try:
         await asyncio.wait_for(receiver.__aenter__(), seconds)
@@ -127,36 +131,26 @@ async def open_receiver(receiver: Any, queue: str, seconds: float = OPEN_SECONDS
         if isinstance(error, Exception):
             raise translated(error, queue) from error
         raise
+    sdk_internals.say_what_is_missing(receiver, queue)
 
 
 async def close_receiver(receiver: Any) -> None:
     """Let go of a receiver, whatever state it is in; what it had buffered is released."""
-    if isinstance(door := getattr(receiver, "door", None), _Door):
-        door.closed = True
-    _stop_keep_alive(receiver)
-    _have_it_drained(receiver)
+    if isinstance(reopening := getattr(receiver, "reopening", None), _ReopenOnce):
+        reopening.closed = True
+    client = sdk_internals.client_of(receiver)
+    if client is not None:
+        sdk_internals.stop_keep_alive(client)
+        sdk_internals.let_close_drain(client)
+        # At our socket's pace the SDK would wait a tenth of a second for what is on its way.
+        sdk_internals.wait_for_reads(client, _LAST_READ_SECONDS)
+    sdk_internals.keep_arrivals(receiver, keep=True)  # so that the close sees and releases them
     with suppress(Exception):  # it is given up, and often because it does not work
         await asyncio.wait_for(receiver.close(), CLOSE_SECONDS)
 
 
-def _stop_keep_alive(receiver: Any) -> None:
-    """Spare the close the second that the SDK's keep-alive sleeps before it looks around."""
-    handler = getattr(receiver, "_handler", None)
-    task = getattr(handler, "_keep_alive_thread", None)
-    if isinstance(task, asyncio.Task):
-        handler._keep_alive_thread = None  # type: ignore[union-attr]  # there, or no task was
-        task.cancel()
-
-
-def _have_it_drained(receiver: Any) -> None:
-    """Have the close wait for what is still on its way, and release it.
-
-    The SDK does so only where credit is left, and for a tenth of a second at our socket's pace. But
-    messages that were asked for before the credit was taken back come all the same, and would stay
-    locked for nobody.
-    """
-    with suppress(AttributeError):  # they come back with their locks' end then
-        handler = receiver._handler
-        handler._link.current_link_credit = max(1, handler._link.current_link_credit)
-        handler._socket_timeout = _LAST_READ_SECONDS
-        receiver._receive_context.set()
+def _reopen_once(receiver: Any) -> None:
+    opening = sdk_internals.opening_of(receiver)
+    if opening is not None:
+        receiver.reopening = reopening = _ReopenOnce(receiver, *opening)
+        sdk_internals.replace_opening(receiver, reopening.open, reopening.create)

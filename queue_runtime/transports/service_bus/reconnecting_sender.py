@@ -19,7 +19,7 @@ Clients: TypeAlias = "Callable[[], Any]"
 UNCHANGING: Final = ServiceBusConnection()
 
 
-class Outlet:
+class ReconnectingSender:
     """The SDK's sender, made when it is first needed and again when it broke.
 
     Args:
@@ -44,8 +44,8 @@ class Outlet:
         self._client: Any = None
         self._sender: Any = None
 
-    async def attempt(self, work: Callable[[Any], Awaitable[ResultT]]) -> ResultT:
-        """Do something with the sender.
+    async def call(self, work: Callable[[Any], Awaitable[ResultT]]) -> ResultT:
+        """Make one call on the SDK's sender, twice if its connection had ended meanwhile.
 
         Raises:
             TransportError: it cannot be done now.
@@ -70,7 +70,7 @@ class Outlet:
         return "there is another key" if refused and await self._connection.renewed(version) else ""
 
     async def close(self) -> None:
-        """Let go of the connection; a later attempt makes another."""
+        """Let go of the connection; a later call makes another."""
         client, self._client, self._sender = self._client, None, None
         if client is not None:
             with suppress(Exception):  # it is given up, and mostly because it does not work

@@ -2,49 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
 
 from queue_runtime.errors import MessageTooLargeError, TransportError
-from queue_runtime.transports.base import SendFailure
+from queue_runtime.transports.base import SendResult
 from queue_runtime.transports.service_bus.errors import translated
 from queue_runtime.transports.service_bus.sender import service_bus_message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from queue_runtime.transports.base import OutgoingMessage
-    from queue_runtime.transports.service_bus.reconnecting_sender import Outlet
+    from queue_runtime.transports.service_bus.reconnecting_sender import ReconnectingSender
 
 Lot: TypeAlias = "list[tuple[int, Any]]"
 
 
 async def send_in_batches(
-    outlet: Outlet, messages: Sequence[OutgoingMessage], *, needs_group: bool, checked: bool = True
-) -> list[SendFailure]:
+    sender: ReconnectingSender,
+    messages: Sequence[OutgoingMessage],
+    *,
+    needs_group: bool,
+    checked: bool = True,
+) -> list[SendResult]:
     """Send messages; those of a group in their order, in batches of their own.
 
     A batch of several sessions is refused by partitioned queues.
 
     Args:
-        outlet: the connection.
+        sender: the connection.
         messages: what to send.
         needs_group: whether the queue requires sessions.
         checked: refuse attributes that could not be read back; not for copies of what was received.
     """
-    failures: list[SendFailure] = []
+    results = [SendResult()] * len(messages)
     lots: dict[str | None, Lot] = {}
     for position, message in enumerate(messages):
         try:
-            native = _native(message, outlet.entity, needs_group=needs_group, checked=checked)
+            native = _native(message, sender.entity, needs_group=needs_group, checked=checked)
         except TransportError as error:
-            failures.append(SendFailure(position, error))
+            results[position] = SendResult(error=error)
         else:
+            results[position] = SendResult(str(native.message_id))
             lots.setdefault(message.group_id, []).append((position, native))
     for lot in lots.values():
-        failures += await _send_lot(outlet, lot)
-    return failures
+        for position, why in (await _send_lot(sender, lot)).items():
+            results[position] = SendResult(error=why)
+    return results
 
 
 def _native(message: OutgoingMessage, entity: str, *, needs_group: bool, checked: bool) -> Any:
@@ -54,7 +61,7 @@ def _native(message: OutgoingMessage, entity: str, *, needs_group: bool, checked
         _check_attributes(message, entity)
     try:
         # An id that is the same at a repeated send, and in the dead-letter queue.
-        named = message._replace(deduplication_id=message.deduplication_id or str(uuid4()))
+        named = replace(message, deduplication_id=message.deduplication_id or str(uuid4()))
         return service_bus_message(named)
     except Exception as error:
         raise translated(error, entity) from error
@@ -69,18 +76,18 @@ def _check_attributes(message: OutgoingMessage, entity: str) -> None:
             )
 
 
-async def _send_lot(outlet: Outlet, lot: Lot) -> list[SendFailure]:
+async def _send_lot(sender: ReconnectingSender, lot: Lot) -> dict[int, TransportError]:
     try:
-        batches, failures = await outlet.attempt(partial(_pack, lot, outlet.entity))
+        batches, failures = await sender.call(partial(_pack, lot, sender.entity))
     except TransportError as error:
-        return _all_failed((position for position, _ in lot), error)
+        return dict.fromkeys((position for position, _ in lot), error)
     for at, (batch, _) in enumerate(batches):
         try:
-            await outlet.attempt(partial(_send, batch))
+            await sender.call(partial(_send, batch))
         except TransportError as error:
             # What follows in the group must not overtake what was not sent.
             left = (position for _, positions in batches[at:] for position in positions)
-            return failures + _all_failed(left, error)
+            return failures | dict.fromkeys(left, error)
     return failures
 
 
@@ -90,10 +97,10 @@ async def _send(batch: Any, sender: Any) -> None:
 
 async def _pack(
     lot: Lot, entity: str, sender: Any
-) -> tuple[list[tuple[Any, list[int]]], list[SendFailure]]:
+) -> tuple[list[tuple[Any, list[int]]], dict[int, TransportError]]:
     """Fill batches up to the size that the link allows."""
     batches: list[tuple[Any, list[int]]] = []
-    failures: list[SendFailure] = []
+    failures: dict[int, TransportError] = {}
     for position, native in lot:
         if batches and _fits(batches[-1][0], native):
             batches[-1][1].append(position)
@@ -103,10 +110,9 @@ async def _pack(
             batches.append((batch, [position]))
         else:
             most = batch.max_size_in_bytes
-            error = MessageTooLargeError(
+            failures[position] = MessageTooLargeError(
                 f"{entity}: a message is larger than the {most} bytes allowed"
             )
-            failures.append(SendFailure(position, error))
     return batches, failures
 
 
@@ -118,7 +124,3 @@ def _fits(batch: Any, native: Any) -> bool:
     except MessageSizeExceededError:
         return False
     return True
-
-
-def _all_failed(positions: Iterable[int], error: TransportError) -> list[SendFailure]:
-    return [SendFailure(position, error) for position in positions]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime.clouds.azure import CALL_SECONDS
 from queue_runtime.errors import TransportError
-from queue_runtime.transports.base import SendFailure
+from queue_runtime.transports.base import SendResult
 from queue_runtime.transports.service_bus.errors import translated
 
 if TYPE_CHECKING:
@@ -35,41 +35,36 @@ class ServiceBusSender:
     def __init__(self, entity: str, make_client: Clients, *, seconds: float = CALL_SECONDS) -> None:
         # asyncio is loaded with the first sender, not with a Functions app that delays nothing.
         from queue_runtime.transports.service_bus.loop_thread import LoopThread
-        from queue_runtime.transports.service_bus.reconnecting_sender import Outlet
+        from queue_runtime.transports.service_bus.reconnecting_sender import ReconnectingSender
 
         self.entity = entity
-        self._outlet = Outlet(entity, make_client, seconds=seconds)
+        self._sender = ReconnectingSender(entity, make_client, seconds=seconds)
         self._thread = LoopThread("service-bus")
 
-    def send_now(self, messages: Sequence[OutgoingMessage]) -> list[SendFailure]:
+    def send_now(self, messages: Sequence[OutgoingMessage]) -> list[SendResult]:
         """Send messages one by one, waiting for it; never from an event loop."""
         return self._thread.start(self._send(messages)).result()
 
-    async def send(self, messages: Sequence[OutgoingMessage]) -> list[SendFailure]:
+    async def send(self, messages: Sequence[OutgoingMessage]) -> list[SendResult]:
         """Send messages one by one, in their order."""
         return await self._thread.run(self._send(messages))
 
     def close(self) -> None:
         """Release connection and thread; a later send makes them again."""
-        self._thread.close(self._outlet.close)
+        self._thread.close(self._sender.close)
 
-    async def _send(self, messages: Sequence[OutgoingMessage]) -> list[SendFailure]:
-        failures = []
-        for position, message in enumerate(messages):
-            error = await self._attempt(message)
-            if error is not None:
-                failures.append(SendFailure(position, error))
-        return failures
+    async def _send(self, messages: Sequence[OutgoingMessage]) -> list[SendResult]:
+        return [await self._attempt(message) for message in messages]
 
-    async def _attempt(self, message: OutgoingMessage) -> TransportError | None:
+    async def _attempt(self, message: OutgoingMessage) -> SendResult:
         try:
             native = service_bus_message(message)
-            await self._outlet.attempt(lambda sender: sender.send_messages(native))
+            await self._sender.call(lambda sender: sender.send_messages(native))
         except TransportError as error:
-            return error
+            return SendResult(error=error)
         except Exception as error:  # what the SDK makes no message of
-            return translated(error, self.entity)
-        return None
+            return SendResult(error=translated(error, self.entity))
+        return SendResult(message.deduplication_id)
 
 
 def service_bus_message(message: OutgoingMessage) -> Any:

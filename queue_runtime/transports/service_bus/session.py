@@ -7,6 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime.settlement.failures import SettleFailure
+from queue_runtime.transports.service_bus import sdk_internals
 from queue_runtime.transports.service_bus.errors import is_of_lock, lock_lost, translated
 from queue_runtime.transports.service_bus.receiver import as_message, close_receiver
 from queue_runtime.transports.service_bus.turns import make_interruptible, revoke_credit
@@ -133,7 +134,7 @@ class SessionLink:
 
     def _is_dead(self) -> bool:
         # The SDK closes a session's receiver for good when its connection breaks.
-        return not getattr(self._receiver, "_running", True)
+        return not sdk_internals.is_running(self._receiver)
 
     def _all_lost(self, messages: Sequence[Message[Any]]) -> list[SettleFailure]:
         return [SettleFailure(each, lock_lost(each.id, self._queue)) for each in messages]

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime.settlement.failures import SettleFailure
 from queue_runtime.settlement.plan import Action
+from queue_runtime.transports.base import refused
 from queue_runtime.transports.service_bus.errors import is_of_lock, lock_lost, translated
+from queue_runtime.transports.service_bus.sdk_internals import settle_by_token
 from queue_runtime.transports.service_bus.wire import LONGEST_TEXT, RECEIVED, delayed_copy
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from queue_runtime.errors import TransportError
     from queue_runtime.message import Message
     from queue_runtime.settlement.plan import Step
-    from queue_runtime.transports.base import OutgoingMessage, SendFailure
+    from queue_runtime.transports.base import OutgoingMessage, SendResult
 
 # The SDK would wait a minute for a confirmation.
 SETTLE_SECONDS: Final = 15.0
@@ -33,7 +35,7 @@ class Settling:
     def __init__(
         self,
         queue: str,
-        send: Callable[[Sequence[OutgoingMessage]], Awaitable[Sequence[SendFailure]]],
+        send: Callable[[Sequence[OutgoingMessage]], Awaitable[Sequence[SendResult]]],
     ) -> None:
         self._queue = queue
         self._send = send
@@ -55,11 +57,10 @@ class Settling:
     async def _one(self, receiver: Any, step: Step) -> TransportError | None:
         message = step.message
         receipt = message.receipt
+        if receipt.receiver is not receiver and not receipt.lost:
+            receipt.lost = not settle_by_token(receipt.raw, self._queue)
         if receipt.lost:
             return lock_lost(message.id, self._queue)
-        if receipt.receiver is not receiver:
-            # Its link is gone: the SDK settles by request, by the lock token, what was deferred.
-            receipt.raw._is_deferred_message = True
         try:
             async with asyncio.timeout(SETTLE_SECONDS):
                 await self._carry_out(receiver, step)
@@ -103,7 +104,7 @@ class Settling:
             return {}
         delays = {id(step.message): step.delay or 0.0 for step in steps}
         copies = [delayed_copy(each, RECEIVED, delays[id(each)]) for each in delayed]
-        failures = {failure.position: failure.error for failure in await self._send(copies)}
+        failures = refused(await self._send(copies))
         for position, message in enumerate(delayed):
             message.receipt.copied = position not in failures
         return {

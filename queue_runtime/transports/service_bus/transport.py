@@ -9,7 +9,7 @@ from queue_runtime.clouds.azure import service_bus_client
 from queue_runtime.errors import AccessDeniedError, MissingExtraError, TransportError
 from queue_runtime.observability.span_attributes import SpanPlace
 from queue_runtime.settlement.failures import SettleFailure
-from queue_runtime.transports.base import SendFailure
+from queue_runtime.transports.base import SendResult
 from queue_runtime.transports.service_bus.address import connection_to, read_address
 from queue_runtime.transports.service_bus.delays import delays_of
 from queue_runtime.transports.service_bus.depth import (
@@ -20,7 +20,7 @@ from queue_runtime.transports.service_bus.depth import (
 from queue_runtime.transports.service_bus.loop_thread import LoopThread
 from queue_runtime.transports.service_bus.queue_receiver import QueueLink
 from queue_runtime.transports.service_bus.receiver import OPEN_SECONDS, SOCKET_SECONDS, LockClock
-from queue_runtime.transports.service_bus.reconnecting_sender import Outlet
+from queue_runtime.transports.service_bus.reconnecting_sender import ReconnectingSender
 from queue_runtime.transports.service_bus.send_batches import send_in_batches
 from queue_runtime.transports.service_bus.sessions import ACCEPT_SECONDS, Sessions
 from queue_runtime.transports.service_bus.settling import Settling
@@ -111,7 +111,7 @@ class ServiceBusTransport:
         self._client: Any = None
         self._sources: list[_Source] = []
         self._counters = Counters(address, connection)
-        self._outlet = Outlet(
+        self._sender = ReconnectingSender(
             address.entity,
             lambda: service_bus_client(connection, seconds=SEND_SECONDS),
             seconds=SEND_SECONDS,
@@ -154,15 +154,15 @@ class ServiceBusTransport:
         self._check_open()
         return await self._thread.run(self._renew(messages)) if messages else []
 
-    async def send(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendFailure]:
+    async def send(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendResult]:
         """Send to the queue, or to the subscription's topic; see `Transport.send`."""
         self._check_open()
         if self._address.dead_letters:
             error = TransportError(
                 f"{self.queue} takes no messages: they are dead-lettered into it"
             )
-            return [SendFailure(position, error) for position in range(len(messages))]
-        sending = send_in_batches(self._outlet, messages, needs_group=self.ordered)
+            return [SendResult(error=error)] * len(messages)
+        sending = send_in_batches(self._sender, messages, needs_group=self.ordered)
         return await self._thread.run(sending)
 
     async def depth(self) -> Depth:
@@ -217,11 +217,11 @@ class ServiceBusTransport:
             return await depth_of_messages(self._counters, source.peek)
         return await depth_of_sessions(self._counters, self._list_sessions, self.queue)
 
-    async def _send_copies(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendFailure]:
-        return await send_in_batches(self._outlet, messages, needs_group=False, checked=False)
+    async def _send_copies(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendResult]:
+        return await send_in_batches(self._sender, messages, needs_group=False, checked=False)
 
     async def _close(self) -> None:
-        await gather(*(source.close() for source in self._sources), self._outlet.close())
+        await gather(*(source.close() for source in self._sources), self._sender.close())
         self._counters.close()
         if self._client is not None:
             await self._client.close()

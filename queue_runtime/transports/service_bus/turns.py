@@ -10,19 +10,21 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from queue_runtime.transports.service_bus import sdk_internals
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 # The SDK advises polls of 5 seconds or more, so that a lost link can come back within one.
 POLL_SECONDS: Final = 5.0
-# Where the SDK's inside has changed so that a poll cannot be ended, it has to end soon.
+# Where a private name of the SDK is missing, so that a poll cannot be ended, it has to end soon.
 _SHORT_POLL_SECONDS: Final = 0.25
 # Messages that are there come within so long of each other, and a lot of them within so long.
 _GAP_SECONDS: Final = 0.05
 _LONGEST_LOT_SECONDS: Final = 1.0
 
 
-class Line:
+class Turns:
     """Turns on one connection. Requests go first: a poll that has got nothing yet makes way."""
 
     def __init__(self) -> None:
@@ -34,7 +36,7 @@ class Line:
         self.ending = False
 
     @asynccontextmanager
-    async def polling(self) -> AsyncIterator[None]:
+    async def poll(self) -> AsyncIterator[None]:
         """Have the connection for one poll."""
         while self._requests:
             await self._quiet.wait()
@@ -45,7 +47,7 @@ class Line:
             self._free.set()
 
     @asynccontextmanager
-    async def requesting(self) -> AsyncIterator[None]:
+    async def request(self) -> AsyncIterator[None]:
         """Have the connection together with other requests."""
         self._requests += 1
         self._quiet.clear()
@@ -68,43 +70,27 @@ def make_interruptible(receiver: Any, is_wanted: Callable[[], bool]) -> float:
     They also end once messages have come and then none for a moment, where the SDK would wait for a
     fifth of a second from the first message on, however fast or slow the others follow.
     """
-    try:
-        handler = receiver._handler
-        work, arrived = handler.do_work_async, handler._received_messages
-        patience = handler._socket_timeout
-        receiver._further_pull_receive_timeout = _LONGEST_LOT_SECONDS
-    except AttributeError:
+    client = sdk_internals.client_of(receiver)
+    work, arrived = sdk_internals.work_of(client), sdk_internals.arrived_of(client)
+    if work is None or arrived is None:
         return _SHORT_POLL_SECONDS
+    patience = sdk_internals.read_patience(client)
+    sdk_internals.lengthen_lots(receiver, _LONGEST_LOT_SECONDS)
 
-    async def work_while_it_helps(**options: Any) -> Any:
-        before = arrived.qsize()
+    async def work_while_it_helps(**options: Any) -> bool:
+        before = arrived()
         if is_wanted() and not before:
             return False  # what it gives when the connection is to be read no more
-        handler._socket_timeout = _GAP_SECONDS if before else patience
+        sdk_internals.wait_for_reads(client, _GAP_SECONDS if before else patience)
         going_on = await work(**options)
-        return going_on and not (before and arrived.qsize() == before)
+        return going_on and not (before and arrived() == before)
 
-    handler.do_work_async = work_while_it_helps
+    sdk_internals.replace_work(client, work_while_it_helps)
     return POLL_SECONDS
 
 
-def keep_arrivals(receiver: Any, *, keep: bool) -> None:
-    """Choose what the SDK does with messages that arrive between two polls: keep, or give back."""
-    with suppress(AttributeError):  # they are given back then, and come again
-        event = receiver._receive_context
-        if keep:
-            event.set()
-        else:
-            event.clear()
-
-
 async def revoke_credit(receiver: Any) -> None:
-    """Tell the service to push nothing more before the next poll asks for it.
-
-    What a poll asked for and did not get stays granted; the service would lock such messages for
-    nobody, and the SDK give them back, again and again.
-    """
-    keep_arrivals(receiver, keep=False)
-    # Without these private names the SDK's own way remains, which only costs round trips.
-    with suppress(Exception):
-        await receiver._amqp_transport.reset_link_credit_async(receiver._handler, 0)
+    """Tell the service to push nothing more before the next poll asks for it."""
+    sdk_internals.keep_arrivals(receiver, keep=False)
+    with suppress(Exception):  # a connection that is broken pushes nothing either
+        await sdk_internals.ask_for_nothing(receiver)

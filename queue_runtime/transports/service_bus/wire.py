@@ -13,7 +13,6 @@ from queue_runtime.settlement.lineage import (
     read_carried,
     read_dead_letter,
 )
-from queue_runtime.transports.base import OutgoingMessage
 from queue_runtime.untrusted import whole_number
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from queue_runtime.message import DeadLetterRecord, Message
+    from queue_runtime.transports.base import OutgoingMessage
 
 # The service takes no longer reason or description of a dead-letter.
 LONGEST_TEXT: Final = 4096
@@ -138,7 +138,8 @@ class ReceivedWire:
     """Reads `azure.servicebus.ServiceBusReceivedMessage`, received or made by `from_bytes`.
 
     Property names come as bytes from the SDK, and so do values, be they text or binary: what is
-    UTF-8 is given as text. A property that cannot be read is not there.
+    UTF-8 is given as text. A message of which the SDK cannot read what it is told by has no body
+    either: it is poison.
     """
 
     __slots__ = ()
@@ -160,18 +161,20 @@ class ReceivedWire:
     def payload(self, raw: Any) -> str | bytes:
         """Give the body: data sections joined, or a value section that holds text or bytes.
 
+        Null is an empty body, as of a JMS message without one; the SDK shows a missing body so too.
+
         Raises:
-            BodyDecodeError: it is of another AMQP type.
+            BodyDecodeError: it is of another AMQP type, or something else cannot be read.
         """
         sdk = self._sdk(raw)
-        body = sdk.body
-        if isinstance(body, bytes | str):
-            return body
-        try:
+        for name in _TOLD_BY:
+            _check(sdk, name)
+        kind, body = sdk.body_type.value, sdk.body
+        if kind == "data":  # a map has its keys to join, and they are not the body
             return b"".join(body)
-        except TypeError:
-            kind = sdk.body_type.value
-            raise BodyDecodeError(f"the body is an AMQP {kind} that is no text") from None
+        if kind == "value" and isinstance(body, bytes | str | None):
+            return b"" if body is None else body
+        raise BodyDecodeError(f"the body is an AMQP {kind} that is no text")
 
     def attributes(self, raw: Any) -> Mapping[str, Any]:
         """Give the producer's properties."""
@@ -216,6 +219,9 @@ class ReceivedWire:
         return read_carried(text) if text else NOTHING_CARRIED
 
 
+# What a message is told by: to get one of these wrong is to take it for another message.
+_TOLD_BY: Final = ("message_id", "session_id", "delivery_count", "application_properties")
+
 SINGLE: Final = FunctionWire()
 RECEIVED: Final = ReceivedWire()
 
@@ -228,12 +234,15 @@ def delayed_copy(message: Message[Any], wire: ServiceBusWire, delay: float) -> O
     from datetime import timedelta
     from uuid import uuid4
 
+    # A function that delays nothing does not load it.
+    from queue_runtime.transports.base import OutgoingMessage
+
     further = {name: wire.further(message.native, name) for name in _COPIED}
     life = wire.further(message.native, "time_to_live")
     if isinstance(life, timedelta) and life:  # which begins anew with the copy
         further["time_to_live"] = life
     return OutgoingMessage(
-        wire.payload(message.native),
+        body=wire.payload(message.native),
         attributes={**wire.attributes(message.native), ATTRIBUTE: delayed_retry_facts(message)},
         group_id=message.group_id,
         correlation_id=message.correlation_id,
@@ -264,6 +273,14 @@ def _read(raw: Any, name: str) -> Any:
         return getattr(raw, name)
     except Exception:  # a sender's strange property must not keep its message from an outcome
         return None
+
+
+def _check(raw: Any, name: str) -> None:
+    """Refuse what `_read` would take for absent: an id, a count or a session is never made up."""
+    try:
+        getattr(raw, name)
+    except Exception:
+        raise BodyDecodeError(f"its {name} cannot be read") from None
 
 
 def _decoded(value: Any) -> Any:

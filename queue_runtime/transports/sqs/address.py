@@ -1,4 +1,4 @@
-"""Which queue an `sqs://` URL names, as far as it can be told without asking SQS."""
+"""Reads an `sqs://` URL, without a request to SQS."""
 
 from __future__ import annotations
 

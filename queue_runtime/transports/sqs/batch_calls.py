@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from queue_runtime.clouds.aws import error_code
 from queue_runtime.transports.sqs.wire import LARGEST_MESSAGE, entry_size
@@ -15,6 +15,13 @@ LARGEST_BATCH: Final = 10
 
 NO_ANSWER: Final = "NoAnswer"
 NO_TIME: Final = "NoTime"
+
+
+class Sent(NamedTuple):
+    """What became of sent entries, by position: the message id, or the error code."""
+
+    ids: dict[int, str]
+    failed: dict[int, str]
 
 
 def change_visibility(
@@ -44,10 +51,20 @@ def send(
     url: str,
     entries: Sequence[dict[str, Any]],
     in_time: Callable[[], bool] = lambda: True,
-) -> dict[int, str]:
-    """Send entries without an `Id`; gives the error code of each that failed, by position."""
+) -> Sent:
+    """Send entries without an `Id`; gives the message id or the error code of each."""
     numbered = [{"Id": str(at), **entry} for at, entry in enumerate(entries)]
-    return _call_in_batches(client.send_message_batch, url, _by_count_and_size(numbered), in_time)
+    ids: dict[int, str] = {}
+
+    def call(**request: Any) -> Any:
+        answer = client.send_message_batch(**request)
+        for item in answer.get("Successful", ()):
+            if "MessageId" in item:  # sent all the same, so not worth an exception
+                ids[int(item["Id"])] = item["MessageId"]
+        return answer
+
+    failed = _call_in_batches(call, url, _by_count_and_size(numbered), in_time)
+    return Sent(ids, failed)
 
 
 def _call_in_batches(

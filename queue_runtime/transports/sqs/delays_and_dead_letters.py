@@ -121,7 +121,7 @@ class SqsSource:
         client = self._client(target.region)
         if client is None:
             return dict.fromkeys(range(len(entries)), _NO_CLIENT)
-        return sqs_calls.send(client, queue_url(client, target), entries, in_time)
+        return sqs_calls.send(client, queue_url(client, target), entries, in_time).failed
 
     def _delay(self, steps: Sequence[Step], in_time: Callable[[], bool]) -> list[SettleFailure]:
         delayed = [

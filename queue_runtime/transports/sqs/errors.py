@@ -1,4 +1,4 @@
-"""What SQS's and the SDK's error codes mean: a sentence that says what to do."""
+"""Translates error codes of SQS and its SDK into sentences with the fix."""
 
 from __future__ import annotations
 

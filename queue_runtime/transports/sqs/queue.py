@@ -1,4 +1,4 @@
-"""What an SQS queue does, blocking: each call of one kind, on the transport's own threads."""
+"""Works on an SQS queue, blocking: each call of one kind, on the transport's own threads."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from uuid import uuid4
 from queue_runtime.clouds.aws import error_code, queue_arn, queue_url
 from queue_runtime.errors import QueueNotFoundError, TransportError
 from queue_runtime.message import Message
+from queue_runtime.observability.events import events
 from queue_runtime.settlement.failures import SettleFailure
-from queue_runtime.transports.base import Depth, SendFailure
+from queue_runtime.transports.base import Depth, SendResult
 from queue_runtime.transports.sqs import batch_calls as sqs_calls
 from queue_runtime.transports.sqs.delays_and_dead_letters import SqsSource
 from queue_runtime.transports.sqs.errors import (
@@ -26,8 +27,8 @@ from queue_runtime.transports.sqs.errors import (
 from queue_runtime.transports.sqs.queue_attributes import (
     Asking,
     QueueFacts,
+    misfits,
     read_facts,
-    warn_of_misfits,
 )
 from queue_runtime.transports.sqs.send_entry import send_entry
 from queue_runtime.transports.sqs.wire import RECEIVED_MESSAGE
@@ -62,14 +63,14 @@ _ATTRIBUTES: Final = "sqs:GetQueueAttributes"
 
 
 class Clock(Protocol):
-    """What tells the time; the module `time` is one."""
+    """Tells the time; the module `time` is one."""
 
     def monotonic(self) -> float:
         """Give the time that `Message.locked_until` is in."""
 
 
 class Receipt(NamedTuple):
-    """What SQS wants back, and since when it has had the message locked, at the earliest."""
+    """Holds SQS's receipt handle, and the earliest time at which the lock began."""
 
     handle: str
     received_at: float
@@ -284,11 +285,11 @@ class SqsQueue:
 
     # --- sending and counting --------------------------------------------------------------------
 
-    def send(self, messages: Sequence[OutgoingMessage]) -> list[SendFailure]:
+    def send(self, messages: Sequence[OutgoingMessage]) -> list[SendResult]:
         """Send what SQS can take, and tell what it did not."""
         facts = self._known()
         entries: dict[int, dict[str, Any]] = {}
-        failures = []
+        results = [SendResult()] * len(messages)
         for position, message in enumerate(messages):
             try:
                 entries[position] = send_entry(
@@ -299,13 +300,14 @@ class SqsQueue:
                 )
             except TransportError as error:
                 text = f"entry {position} was not sent to SQS queue {self.name}: {error}"
-                failures.append(SendFailure(position, type(error)(text)))
-        failed = sqs_calls.send(self._calling(), facts.url, list(entries.values()))
-        self._asking.note(failed.values())
-        positions = list(entries)
-        for at, code in failed.items():
-            failures.append(SendFailure(positions[at], of_entry(code, positions[at], self.name)))
-        return failures
+                results[position] = SendResult(error=type(error)(text))
+        sent = sqs_calls.send(self._calling(), facts.url, list(entries.values()))
+        self._asking.note(sent.failed.values())
+        for at, position in enumerate(entries):
+            code = sent.failed.get(at)
+            why = None if code is None else of_entry(code, position, self.name)
+            results[position] = SendResult(sent.ids.get(at), why)
+        return results
 
     def depth(self) -> Depth:
         """Count what is in the queue, and in its dead-letter queue where that may be asked."""
@@ -348,12 +350,8 @@ class SqsQueue:
         if self._checked:
             return
         self._check_dead_letters(facts)
-        warn_of_misfits(
-            facts,
-            lock_seconds=self.lock_seconds,
-            max_deliveries=self._settings.max_deliveries,
-            dead_letter=self._dead_letter(facts),
-        )
+        for what, sentence in misfits(facts, self._settings, dead_letter=self._dead_letter(facts)):
+            events.say_once(facts.arn.name, what, sentence)
         self._checked = True
 
     def _check_dead_letters(self, facts: QueueFacts) -> None:

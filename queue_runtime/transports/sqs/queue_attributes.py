@@ -1,4 +1,4 @@
-"""What is learned of an SQS queue once, at its first use, and whether it fits the settings."""
+"""Reads an SQS queue's attributes once, at its first use, and compares them with the settings."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from queue_runtime.transports.sqs.errors import EXPIRED, explained
 from queue_runtime.transports.sqs.wire import LARGEST_MESSAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from queue_runtime.clouds.aws_sqs import SqsClients
+    from queue_runtime.config import Settings
     from queue_runtime.transports.sqs.address import SqsAddress
 
 # Deliveries that are given back unrun (deadline, group order, shutdown) count for SQS, not for us.
@@ -23,7 +24,7 @@ _SPARE_DELIVERIES: Final = 3
 
 
 class QueueFacts(NamedTuple):
-    """What SQS says of a queue; `None` and defaults where it may not be asked.
+    """Holds a queue's attributes; `None` and defaults where the permission to read them is missing.
 
     - `redrive_target`, `redrive_count`: of the redrive policy.
     - `visibility`: the queue's own timeout. `largest`: the most bytes of a message.
@@ -96,10 +97,11 @@ def read_facts(address: SqsAddress, clients: SqsClients, asking: Asking) -> Queu
             f"its settings could not be checked, nor its dead-letter queue be found: {error}",
         )
         return QueueFacts(url, arn)
-    return _read(url, arn, attributes)
+    return facts_of(url, arn, attributes)
 
 
-def _read(url: str, arn: QueueArn, attributes: Mapping[str, str]) -> QueueFacts:
+def facts_of(url: str, arn: QueueArn, attributes: Mapping[str, str]) -> QueueFacts:
+    """Read what `GetQueueAttributes` answers."""
     redrive = json.loads(attributes.get("RedrivePolicy") or "{}")
     count = redrive.get("maxReceiveCount")
     return QueueFacts(
@@ -113,31 +115,32 @@ def _read(url: str, arn: QueueArn, attributes: Mapping[str, str]) -> QueueFacts:
     )
 
 
-def warn_of_misfits(
-    facts: QueueFacts, *, lock_seconds: float, max_deliveries: int, dead_letter: str | None
-) -> None:
-    """Say once each how the queue and the settings work against each other."""
-    name = facts.arn.name
-    needed = max_deliveries + _SPARE_DELIVERIES
+def misfits(
+    facts: QueueFacts, settings: Settings, *, dead_letter: str | None
+) -> Iterator[tuple[str, str]]:
+    """Find where the queue and the settings work against each other: a word, and a sentence.
+
+    `dead_letter` is where dead-letters go, whoever says so.
+    """
+    deliveries, lock_seconds = settings.max_deliveries, settings.visibility_seconds
+    needed = deliveries + _SPARE_DELIVERIES
     if facts.redrive_count is not None and facts.redrive_count < needed:
-        events.say_once(
-            name,
+        yield (
             "redrive_count",
             f"its redrive policy moves messages after {facts.redrive_count} receives, some of "
-            f"which no handler sees: set maxReceiveCount to {needed} or more, for the "
-            f"{max_deliveries} deliveries of QUEUE_MAX_RETRY_ATTEMPTS",
+            f"which no handler sees: set maxReceiveCount to {needed} or more, for max_deliveries = "
+            f"{deliveries} ({settings.origin('max_deliveries')})",
         )
     if facts.visibility is not None and facts.visibility > lock_seconds:
-        events.say_once(
-            name,
+        yield (
             "visibility",
             f"its visibility timeout is {facts.visibility} s, but messages are locked for "
-            f"{lock_seconds:g} s and renewed: an interruption of that length has them delivered "
-            "again; set QUEUE_VISIBILITY_TIMEOUT_SECONDS to the queue's own",
+            f"{lock_seconds:g} s ({settings.origin('visibility_seconds')}) and renewed: an "
+            "interruption of that length has them delivered again; set "
+            "QUEUE_VISIBILITY_TIMEOUT_SECONDS to the queue's own",
         )
     if facts.visibility is not None and dead_letter is None:
-        events.say_once(
-            name,
+        yield (
             "dead_letter_target",
             "it has no dead-letter queue: what cannot be handled is retried until it expires; give "
             "it a redrive policy, or set QUEUE_DLQ_NAME",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from queue_runtime.transports.base import (
         Depth,
         OutgoingMessage,
-        SendFailure,
+        SendResult,
     )
     from queue_runtime.transports.sqs.address import SqsAddress
     from queue_runtime.transports.sqs.queue import Clock
@@ -75,7 +75,7 @@ class SqsTransport:
 
     @property
     def place(self) -> SpanPlace:
-        """Which host is asked, once the queue was found."""
+        """Give the queue's server, once the queue was found."""
         return SpanPlace(self._queue.server)
 
     async def receive(self, limit: int, wait: float) -> Sequence[Message[Any]]:
@@ -127,7 +127,7 @@ class SqsTransport:
         """Lock messages anew, for 12 hours since their receive at most; see `Transport.renew`."""
         return await self._run_all(self._in_tens(self._queue.renew, messages))
 
-    async def send(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendFailure]:
+    async def send(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendResult]:
         """Send messages in requests of ten or 1 MiB; see `Transport.send`.
 
         A delay is 900 s at most. On a FIFO queue that does not deduplicate by content, a message
@@ -145,7 +145,7 @@ class SqsTransport:
         self._receives.give_up()
 
     async def aclose(self) -> None:
-        """End long polls, giving what they bring to who waits for them, and then the threads."""
+        """End long polls, whose messages still reach their callers, and then the threads."""
         self._closing = True
         await self._receives.aclose()
         await self._calls.aclose()
@@ -165,7 +165,7 @@ class SqsTransport:
             raise
 
     def _give_back(self, messages: list[Message[Any]]) -> None:
-        """Let go of what was received for a caller that has gone."""
+        """Unlock messages that were received for a caller that has gone."""
         with suppress(Exception):  # it comes back when its lock ends
             self._queue.retry([(message, 0.0) for message in messages])
 

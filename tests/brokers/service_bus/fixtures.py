@@ -20,7 +20,6 @@ def service_bus() -> Iterator[ServiceBusBroker]:
         yield broker
 
 
-# --8<-- [start:managed]
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     """One for all brokers."""
@@ -35,4 +34,3 @@ def managed_service_bus(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate.authority))
     with ServiceBusBroker(tls=certificate.context) as broker:
         yield broker
-    # --8<-- [end:managed]

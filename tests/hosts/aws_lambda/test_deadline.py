@@ -4,12 +4,14 @@ import asyncio
 import sys
 from time import monotonic
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
 from queue_runtime import Batch, Retry, queue_handler
 from queue_runtime.config import load_settings
 from queue_runtime.hosts.aws_lambda.host import LambdaHost
+from queue_runtime.testing import sqs_event
 from tests.lambda_rig import Clock, Context, Rig, fifo, records
 
 # Real seconds that a context has left where a test waits for a deadline of the event loop's.
@@ -279,3 +281,21 @@ def test_the_clock_is_the_real_one_unless_a_test_says_otherwise() -> None:
     deadline = host._deadline(Context(RealClock(), 100))
     assert deadline.clock is monotonic
     assert 99 < deadline.left() < 100
+
+
+class Clockless:
+    memory_limit_in_mb = 128
+
+
+@pytest.mark.parametrize(
+    "context", [None, {}, Clockless(), MagicMock(), object()], ids=lambda it: type(it).__name__
+)
+def test_a_context_without_a_clock_sets_no_deadline(context: Any) -> None:
+    done: list[str] = []
+
+    @queue_handler
+    def take(body: str) -> None:
+        done.append(body)
+
+    assert take(sqs_event("a", "b"), context) == {"batchItemFailures": []}
+    assert done == ["a", "b"]

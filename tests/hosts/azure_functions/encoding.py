@@ -131,17 +131,23 @@ def batch(messages: Sequence[Sent], *, binary: bool) -> tuple[Any, dict[str, Any
 
 def whole(messages: Sequence[Sent]) -> tuple[Any, dict[str, Any]]:
     """Value of an invocation for a parameter of an SDK type."""
-    data = [
-        worker.ModelBindingData(
-            version="1.0",
-            source="AzureServiceBusReceivedMessage",
-            content_type="application/octet-stream",
-            content=UUID(message.lock_token).bytes_le + amqp(message),
-        )
-        for message in messages
-    ]
+    data = [_model(message) for message in messages]
     collection = worker.CollectionModelBindingData(model_binding_data=data)
     return worker.TypedData(collection_model_binding_data=collection), {}
+
+
+def whole_one(message: Sent) -> tuple[Any, dict[str, Any]]:
+    """Value of an invocation for one message, for a parameter of an SDK type."""
+    return worker.TypedData(model_binding_data=_model(message)), {}
+
+
+def _model(message: Sent) -> Any:
+    return worker.ModelBindingData(
+        version="1.0",
+        source="AzureServiceBusReceivedMessage",
+        content_type="application/octet-stream",
+        content=UUID(message.lock_token).bytes_le + amqp(message),
+    )
 
 
 def amqp(message: Sent) -> bytes:

@@ -150,9 +150,10 @@ class FakeHost:
 
 def _encoded(binding: dict[str, Any], messages: Sequence[Sent]) -> tuple[Any, dict[str, Any]]:
     binary = binding.get("dataType", "").lower() == "binary"
+    whole = binding.get("properties", {}).get("SupportsDeferredBinding")
     if binding.get("cardinality", "one").lower() == "one":
         (message,) = messages
-        return encoding.single(message, binary=binary)
-    if binding.get("properties", {}).get("SupportsDeferredBinding"):
+        return encoding.whole_one(message) if whole else encoding.single(message, binary=binary)
+    if whole:
         return encoding.whole(messages)
     return encoding.batch(messages, binary=binary)

@@ -11,7 +11,7 @@ import pytest
 from queue_runtime import Batch, Message, Retry, TransportError, queue_handler, register
 from queue_runtime.clouds.azure import ServiceBusConnection, service_bus_client
 from queue_runtime.config import Secret, load_settings
-from queue_runtime.transports.base import OutgoingMessage, SendFailure
+from queue_runtime.transports.base import OutgoingMessage, SendResult
 from queue_runtime.transports.service_bus.sender import ServiceBusSender
 from tests.brokers.service_bus import MessageState, ServiceBusBroker
 from tests.brokers_tests.service_bus.bench import collect_leaks
@@ -58,14 +58,15 @@ class Outbox:
         self.sent: list[OutgoingMessage] = []
         self._refused = refused
 
-    def send_now(self, messages: Sequence[OutgoingMessage]) -> list[SendFailure]:
-        failures = []
-        for at, message in enumerate(messages):
+    def send_now(self, messages: Sequence[OutgoingMessage]) -> list[SendResult]:
+        results = []
+        for message in messages:
             if message.body in self._refused:
-                failures.append(SendFailure(at, TransportError("refused by the test")))
+                results.append(SendResult(error=TransportError("refused by the test")))
             else:
+                results.append(SendResult())
                 self.sent.append(message)
-        return failures
+        return results
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from functions.orders import take_order
-from queue_runtime import Batch, EventError, Retry, queue_handler
+from queue_runtime import Batch, EventError, Message, Retry, queue_handler
 from queue_runtime.config import load_settings
 from queue_runtime.testing.azure import azure_fates, read_azure_messages
 
@@ -90,3 +90,15 @@ def test_files_of_messages(tmp_path: Path) -> None:
             read_azure_messages(file)
     with pytest.raises(EventError, match="cannot be read"):
         read_azure_messages(tmp_path / "missing.json")
+
+
+def test_the_queue_is_named_by_its_url_as_elsewhere() -> None:
+    seen: list[str] = []
+
+    @queue_handler
+    def take(message: Message[bytes]) -> None:
+        seen.append(message.queue)
+
+    for url in ("servicebus:///orders", "servicebus://shop/news/all", "orders"):
+        azure_fates(take, [{"body": "{}"}], queue=url)
+    assert seen == ["orders", "news/all", "orders"]

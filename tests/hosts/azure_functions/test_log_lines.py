@@ -146,9 +146,10 @@ def _natives(count: int = 2, **described: Any) -> list[FunctionMessageStub]:
 def _host(
     handler: Any, source: str, settlement: Settles, *, sessions: bool = False, **options: Any
 ) -> FunctionsHost:
+    _, _, subscription = source.partition("/")
     return FunctionsHost(
         handler,
-        Source(source, "SB", sessions),
+        Source(source, "SB", sessions, subscription or None),
         settings=load_settings(environ={}),
         settlement=settlement,
         make_sender=NoBroker,

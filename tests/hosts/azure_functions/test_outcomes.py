@@ -552,3 +552,20 @@ def test_retry_after_in_a_batch_of_a_session_is_refused_too(
     sent = [Sent(session_id="s"), Sent(session_id="s")]
     assert host(app).invoke("busy", *sent).fates == ["abandoned", "left locked"]
     assert "not delayed in sessions" in caplog.text
+
+
+@pytest.mark.parametrize("value", [7, {"a": 1}, [1]], ids=["number", "map", "list"])
+def test_a_body_that_is_no_text_is_poison_alone_and_found_before_the_call(
+    app: func.FunctionApp, host: Hosts, service: SettlementService, value: Any
+) -> None:
+    done: list[bytes] = []
+
+    @queue_handler(queue="orders")
+    def load(batch: Batch[bytes]) -> None:
+        done.extend(message.body for message in batch)
+
+    register(app, load, connection="SB")
+    sent = [Sent(b"first"), Sent(value_body=value), Sent(b"third")]
+    fates = host(app).invoke("load", *sent).fates
+    assert fates == ["completed", "dead-lettered", "completed"]
+    assert done == [b"first", b"third"]

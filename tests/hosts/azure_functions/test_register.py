@@ -13,6 +13,7 @@ from azurefunctions.extensions.base import get_binding_registry
 
 import queue_runtime
 from queue_runtime import (
+    Backoff,
     Batch,
     HandlerDefinitionError,
     Message,
@@ -21,7 +22,7 @@ from queue_runtime import (
     queue_handler,
     register,
 )
-from queue_runtime.hosts.azure_functions import batch_binding
+from queue_runtime.hosts.azure_functions import whole_binding
 from tests.hosts.azure_functions.conftest import Hosts
 from tests.hosts.azure_functions.encoding import Sent
 from tests.hosts.azure_functions.settlement_service import SettlementService
@@ -186,6 +187,11 @@ def test_a_batch_of_a_session_has_to_be_asked_for(app: func.FunctionApp) -> None
         ({"queue": "q"}, ("q", None, None)),
         ({"queue": "servicebus://ns/q"}, ("q", None, None)),
         ({"queue": "servicebus://ns/t/s"}, (None, "t", "s")),
+        ({"queue": "servicebus:///q"}, ("q", None, None)),
+        ({"queue": "servicebus://ns/q?receivers=4"}, ("q", None, None)),
+        ({"queue": "servicebus://ns/team%2Fq"}, ("team/q", None, None)),
+        ({"queue": "servicebus://ns/q/dead-letter"}, ("q/$DeadLetterQueue", None, None)),
+        ({"queue": "servicebus://ns/t/s/dead-letter"}, (None, "t", "s/$DeadLetterQueue")),
     ],
 )
 def test_where_the_messages_come_from(
@@ -194,6 +200,33 @@ def test_where_the_messages_come_from(
     register(app, take, connection="SB", **given)
     (found,) = bindings(app).values()
     assert names == tuple(found.get(key) for key in ("queueName", "topicName", "subscriptionName"))
+
+
+def test_a_url_that_says_sessions_binds_to_sessions(app: func.FunctionApp) -> None:
+    register(app, take, connection="SB", queue="servicebus://ns/carts?sessions=true")
+    (found,) = bindings(app).values()
+    assert found["isSessionsEnabled"] is True
+
+
+@pytest.mark.parametrize(
+    ("given", "delay"),
+    [
+        ({"queue": "team/orders"}, "copy"),
+        ({"queue": "orders/$DeadLetterQueue"}, "none"),
+        ({"topic": "news", "subscription": "all"}, "none"),
+    ],
+)
+def test_a_slash_in_a_name_makes_no_subscription_of_a_queue(
+    app: func.FunctionApp, given: dict[str, Any], delay: str
+) -> None:
+    assert register(app, take, connection="SB", **given).abilities.delay == delay
+
+
+def test_a_url_without_a_queue_is_told_both_ways_to_mend_it(app: func.FunctionApp) -> None:
+    with pytest.raises(HandlerDefinitionError) as refused:
+        register(app, take, connection="SB", queue="servicebus://orders")
+    assert "servicebus:///orders for the queue orders" in str(refused.value)
+    assert "servicebus://orders/queue" in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +240,7 @@ def test_where_the_messages_come_from(
     ],
 )
 def test_what_names_no_queue_is_refused(app: func.FunctionApp, given: dict[str, Any]) -> None:
-    with pytest.raises(HandlerDefinitionError, match=r"queue=|no Service Bus queue"):
+    with pytest.raises(HandlerDefinitionError, match=r"queue=|no Service Bus queue|names no queue"):
         register(app, take, connection="SB", **given)
 
 
@@ -259,10 +292,10 @@ def test_without_azure_functions_it_says_what_to_install(
 @pytest.fixture(params=["not installed", "taken by another package"])
 def no_binding(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "not installed":
-        monkeypatch.setitem(sys.modules, "queue_runtime.hosts.azure_functions.batch_binding", None)
-        monkeypatch.delattr("queue_runtime.hosts.azure_functions.batch_binding", raising=False)
+        monkeypatch.setitem(sys.modules, "queue_runtime.hosts.azure_functions.whole_binding", None)
+        monkeypatch.delattr("queue_runtime.hosts.azure_functions.whole_binding", raising=False)
     else:
-        monkeypatch.setattr(batch_binding, "_converter", None)
+        monkeypatch.setattr(whole_binding, "_converter", None)
 
 
 @pytest.mark.usefixtures("no_binding")
@@ -324,10 +357,10 @@ class Item:
 
 
 def test_our_type_reads_one_message() -> None:
-    found = batch_binding.decode(
+    found = whole_binding.decode(
         Datum("model_binding_data", Item("AzureServiceBusReceivedMessage"))
     )
-    assert isinstance(found, batch_binding.ServiceBusDelivery)
+    assert isinstance(found, whole_binding.ServiceBusDelivery)
 
 
 @pytest.mark.parametrize(
@@ -340,29 +373,143 @@ def test_our_type_reads_one_message() -> None:
 )
 def test_our_type_refuses_what_it_did_not_ask_for(datum: Any, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        batch_binding.decode(datum)
+        whole_binding.decode(datum)
 
 
 @pytest.fixture
 def another_converter() -> Iterator[None]:
     registry = get_binding_registry()._bindings
     yield
-    assert registry["serviceBusTrigger"] is batch_binding._converter
+    assert registry["serviceBusTrigger"] is whole_binding._converter
 
 
 @pytest.mark.usefixtures("another_converter")
 def test_a_converter_that_is_there_already_is_left_alone() -> None:
-    assert batch_binding._make_converter() is None
-    assert batch_binding.taken() is False
+    assert whole_binding._make_converter() is None
+    assert whole_binding.taken() is False
 
 
 def test_the_annotation_is_one_that_the_worker_can_index(app: func.FunctionApp) -> None:
     register(app, load, connection="SB")
     (function,) = app.get_functions()
     hints = typing.get_type_hints(function.get_user_function())
-    assert hints == {"messages": typing.List[batch_binding.ServiceBusDelivery]}  # noqa: UP006
+    assert hints == {"messages": typing.List[whole_binding.ServiceBusDelivery]}  # noqa: UP006
 
 
 def test_the_package_has_no_other_lazy_names() -> None:
     with pytest.raises(AttributeError, match="no attribute 'unregister'"):
         _ = queue_runtime.unregister
+
+
+def plain(order: bytes) -> None: ...
+
+
+SECRET = "c2VjcmV0"
+WRONG_VALUES: list[tuple[Any, dict[str, Any], str]] = [
+    (take, {"connection": ""}, "it is empty"),
+    (take, {"connection": "  "}, "it is empty"),
+    (take, {"connection": None}, "it is empty or no text"),
+    (take, {"connection": f"Endpoint=sb://x/;SharedAccessKey={SECRET}="}, "not the connection str"),
+    (take, {"connection": f"{SECRET}="}, "not the connection string itself"),
+    (take, {"connection": "shop.servicebus.windows.net"}, "SERVICEBUS__fullyQualifiedNamespace"),
+    (take, {"connection": "%SERVICEBUS%"}, "without % or blanks"),
+    (load, {"max_batch": 0}, "1 or more, not 0"),
+    (load, {"max_batch": True}, "1 or more, not True"),
+    (load, {"max_batch": "50"}, "1 or more, not '50'"),
+    (take, {"timeout": 0}, "above 0, not 0"),
+    (take, {"timeout": -5.0}, "above 0, not -5.0"),
+    (take, {"timeout": float("nan")}, "above 0, not nan"),
+    (take, {"timeout": "00:05:00"}, "above 0, not '00:05:00'"),
+    (take, {"name": ""}, "cannot be a function's name"),
+    (take, {"name": "take order"}, "cannot be a function's name"),
+    (take, {"name": "1take"}, "cannot be a function's name"),
+    (take, {"name": "host"}, "cannot be a function's name"),
+    (take, {"sessions": "yes"}, "sessions= is True or False"),
+    (load, {"renew_locks": 1}, "renew_locks= is True or False"),
+    (take, {"queue": ""}, "no queue is named"),
+    (take, {"queue": " orders "}, "cannot be a queue name"),
+    (take, {"queue": "o" * 261}, "cannot be a queue name"),
+    (take, {"topic": "t", "subscription": "a b"}, "cannot be a subscription name"),
+    (take, {"topic": "", "subscription": ""}, "topic= and subscription= together"),
+    (take, {"settings": {"queue": "orders"}}, "load_settings"),
+    (plain, {}, "put @queue_handler on it"),
+    ("take", {}, "a str is no handler"),
+]
+
+
+@pytest.mark.parametrize(("handler", "given", "sentence"), WRONG_VALUES)
+def test_a_value_that_cannot_work_is_refused_where_it_is_said(
+    handler: Any, given: dict[str, Any], sentence: str, app: func.FunctionApp
+) -> None:
+    with pytest.raises(HandlerDefinitionError) as refused:
+        register(app, handler, **{"connection": "SERVICEBUS", **given})
+    assert sentence in str(refused.value)
+    assert SECRET not in str(refused.value)
+    assert bindings(app) == {}
+
+
+@pytest.mark.parametrize(("arguments", "fix"), [("swapped", "comes first"), ("none", "make one")])
+def test_an_app_that_is_none_is_refused(arguments: str, fix: str, app: func.FunctionApp) -> None:
+    first, second = (take, app) if arguments == "swapped" else (object(), take)
+    with pytest.raises(HandlerDefinitionError, match=fix):
+        register(first, second, connection="SERVICEBUS")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["orders", "team/orders", "%QUEUE%", "Orders.2-a_b"])
+def test_names_that_a_queue_can_have_are_taken(name: str, app: func.FunctionApp) -> None:
+    register(app, take, connection="shop:Bus", queue=name, timeout=float("inf"))
+    assert bindings(app)["take"]["queueName"] == name
+
+
+def test_a_backoff_without_delayed_retries_is_said_to_have_no_effect(
+    app: func.FunctionApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    @queue_handler(queue="slow", backoff=Backoff(30))
+    def slow(order: bytes) -> None: ...
+
+    register(app, slow, connection="SERVICEBUS")
+    assert "the backoff of" in caplog.text
+    assert "delayed_retries=True" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["SERVICEBUS", "AZURE_SERVICE_BUS_CONNECTION_STRING"])
+def test_a_connection_string_beside_the_trigger_is_said_to_have_no_effect(
+    name: str,
+    app: func.FunctionApp,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AZURE_SERVICE_BUS_CONNECTION_STRING", "Endpoint=sb://x/;SharedAccessKey=k")
+    register(app, take, connection=name)
+    assert ("connection_string = ***" in caplog.text) is (name == "SERVICEBUS")
+
+
+@pytest.mark.parametrize("body", ["text of a JMS message", b"\xff"], ids=["text", "bytes"])
+@pytest.mark.parametrize("batch", [False, True], ids=["one", "batch"])
+def test_a_value_body_is_read_from_single_messages_as_from_batches(
+    app: func.FunctionApp, host: Hosts, service: SettlementService, body: Any, batch: bool
+) -> None:
+    seen: list[bytes] = []
+
+    @queue_handler(queue="orders")
+    def one(message: Message[bytes]) -> None:
+        seen.append(message.body)
+
+    @queue_handler(queue="orders")
+    def many(messages: Batch[bytes]) -> None:
+        seen.extend(message.body for message in messages)
+
+    register(app, many if batch else one, connection="SB", name="take")
+    running = host(app)
+    assert running.functions["take"]["properties"]["SupportsDeferredBinding"]
+    assert running.invoke("take", Sent(value_body=body)).fates == ["completed"]
+    assert seen == [body.encode() if isinstance(body, str) else body]
+
+
+@pytest.mark.usefixtures("no_binding")
+def test_single_messages_come_by_the_workers_own_type_where_ours_cannot_be_had(
+    app: func.FunctionApp, host: Hosts, caplog: pytest.LogCaptureFixture
+) -> None:
+    register(app, take, connection="SB")
+    assert "whose body is an AMQP value" in caplog.text
+    assert host(app).invoke("take", Sent(b"{}")).fates == ["completed"]

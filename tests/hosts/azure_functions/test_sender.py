@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,7 @@ from queue_runtime.errors import (
     QueueNotFoundError,
     TransportError,
 )
-from queue_runtime.transports.base import OutgoingMessage
+from queue_runtime.transports.base import OutgoingMessage, SendResult, refused
 from queue_runtime.transports.service_bus.sender import ServiceBusSender, service_bus_message
 from tests.brokers.service_bus import Condition, Error, Ignore, Kind, Point, ServiceBusBroker
 from tests.brokers_tests.service_bus.bench import collect_leaks
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 # The SDK leaves sockets to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
-HELLO = OutgoingMessage(b"hello", deduplication_id="m-1")
+HELLO = OutgoingMessage(body=b"hello", deduplication_id="m-1")
 
 
 @pytest.fixture
@@ -61,8 +62,9 @@ def test_messages_arrive_and_the_connection_is_kept(
     broker: ServiceBusBroker, make: Callable[..., ServiceBusSender]
 ) -> None:
     sender = make()
-    assert sender.send_now([HELLO, HELLO._replace(body="text")]) == []
-    assert sender.send_now([HELLO]) == []
+    sent = sender.send_now([HELLO, replace(HELLO, body="text", deduplication_id="mine")])
+    assert sent == [SendResult("m-1"), SendResult("mine")]
+    assert not refused(sender.send_now([HELLO]))
     assert [message.body for message in broker.messages("orders")] == [b"hello", b"text", b"hello"]
     assert len(broker.journal.events(Kind.CONNECTED)) == 1
 
@@ -70,7 +72,7 @@ def test_messages_arrive_and_the_connection_is_kept(
 def test_an_event_loop_can_wait_for_it(
     broker: ServiceBusBroker, make: Callable[..., ServiceBusSender]
 ) -> None:
-    assert asyncio.run(make().send([HELLO])) == []
+    assert not refused(asyncio.run(make().send([HELLO])))
     assert len(broker.messages("orders")) == 1
 
 
@@ -80,7 +82,7 @@ def test_it_opens_again_after_it_was_closed(
     sender = make()
     sender.send_now([HELLO])
     sender.close()
-    assert sender.send_now([HELLO]) == []
+    assert not refused(sender.send_now([HELLO]))
     assert len(broker.messages("orders")) == 2
 
 
@@ -90,14 +92,14 @@ def test_a_kept_connection_that_was_cut_is_made_anew(
     sender = make()
     sender.send_now([HELLO])
     broker.drop_connections()
-    assert sender.send_now([HELLO]) == []
+    assert not refused(sender.send_now([HELLO]))
     assert len(broker.messages("orders")) == 2
 
 
 def _failure(sender: ServiceBusSender, message: OutgoingMessage = HELLO) -> TransportError:
-    (failure,) = sender.send_now([message])
-    assert failure.position == 0
-    return failure.error
+    (result,) = sender.send_now([message])
+    assert result.error is not None
+    return result.error
 
 
 def test_a_queue_that_is_not_there(make: Callable[..., ServiceBusSender]) -> None:
@@ -124,7 +126,7 @@ def test_a_wrong_key_is_never_shown(
 
 
 def test_a_message_that_is_too_large(make: Callable[..., ServiceBusSender]) -> None:
-    error = _failure(make(), OutgoingMessage(b"x" * 3_000_000))
+    error = _failure(make(), OutgoingMessage(body=b"x" * 3_000_000))
     assert isinstance(error, MessageTooLargeError)
 
 
@@ -149,8 +151,8 @@ def test_one_failure_keeps_no_other_message_back(
     broker: ServiceBusBroker, make: Callable[..., ServiceBusSender]
 ) -> None:
     broker.fail(Point.SEND, Error(Condition.SERVER_BUSY))
-    failures = make().send_now([HELLO, HELLO._replace(body=b"second")])
-    assert [failure.position for failure in failures] == [0]
+    results = make().send_now([HELLO, replace(HELLO, body=b"second")])
+    assert list(refused(results)) == [0]
     assert [message.body for message in broker.messages("orders")] == [b"second"]
 
 
@@ -181,5 +183,5 @@ def test_a_missing_sdk_is_a_failure_to_send() -> None:
     ],
 )
 def test_what_becomes_of_a_property(value: Any, sent: Any) -> None:
-    message = service_bus_message(OutgoingMessage(b"", attributes={"it": value}))
+    message = service_bus_message(OutgoingMessage(body=b"", attributes={"it": value}))
     assert message.application_properties == {"it": sent}

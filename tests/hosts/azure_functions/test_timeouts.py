@@ -238,6 +238,6 @@ def test_a_batch_that_ends_near_its_locks_end_is_told(
     monkeypatch.setattr(host, "monotonic", lambda: clock[0])
     ours = FunctionsHost(slow, Source("orders", "SB"), settlement=Settled())
     native = held(None if left is None else soon(left)).native
-    native.body = [b""]
+    native.body, native.body_type = [b""], SimpleNamespace(value="data")
     ours.run([native])
     assert ("before its locks end" in caplog.text) is late

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from queue_runtime.definition import Handles
     from queue_runtime.hosts.poller.run import PollerRun
     from queue_runtime.outcome import Outcome
-    from queue_runtime.transports.base import OutgoingMessage, SendFailure, Step
+    from queue_runtime.transports.base import OutgoingMessage, SendResult, Step
 
 PATIENCE_SECONDS = 45.0
 
@@ -33,6 +33,9 @@ class ScriptedQueue:
     - `refuse`: gives the error of a single settlement, or None.
     - `settled`: every settlement that took place, in order; `requests`: how many calls made them.
     """
+
+    system = "scripted"
+    place = None
 
     def __init__(
         self, *messages: Message[Any], ordered: bool = False, batch_size: int = 10, lock: float = 60
@@ -113,7 +116,7 @@ class ScriptedQueue:
                 message.locked_until = monotonic() + self.lock_seconds
         return failures
 
-    async def send(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendFailure]:
+    async def send(self, messages: Sequence[OutgoingMessage]) -> Sequence[SendResult]:
         raise NotImplementedError
 
     async def depth(self) -> Depth:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from queue_runtime.clouds.azure import ServiceBusConnection
 from queue_runtime.config import Secret
 from queue_runtime.hosts.poller import Poller, PollStats
-from queue_runtime.transports.base import OutgoingMessage
+from queue_runtime.transports.base import OutgoingMessage, refused
 from queue_runtime.transports.service_bus.address import read_address
 from queue_runtime.transports.service_bus.transport import ServiceBusTransport
 from tests.hosts.poller.rig import run_beside, settings_for
@@ -35,7 +35,7 @@ def opened(
 
 def texts(*bodies: str, group: str | None = None) -> list[OutgoingMessage]:
     """Make messages whose ids are their bodies."""
-    return [OutgoingMessage(body, group_id=group, deduplication_id=body) for body in bodies]
+    return [OutgoingMessage(body=body, group_id=group, deduplication_id=body) for body in bodies]
 
 
 def polled(
@@ -50,7 +50,7 @@ def polled(
 
     async def run() -> PollStats:
         try:
-            assert not await transport.send(send or [])
+            assert not refused(await transport.send(send or []))
             poller = Poller(handler, transport, settings=settings_for(handler, **values))
             async with asyncio.timeout(2 * PATIENCE_SECONDS):
                 return await run_beside(poller, meanwhile)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from queue_runtime.hosts.poller import Poller, PollStats
 from queue_runtime.settlement.lineage import ATTRIBUTE, read_facts
+from queue_runtime.transports.base import refused
 from tests.brokers.sqs.fixtures import sqs_client_for
 from tests.hosts.poller.rig import run_beside, settings_for
 from tests.sqs_rig import open_queue
@@ -57,7 +58,7 @@ def polled(
     async def run() -> PollStats:
         queue = open_queue(name, visibility_seconds=lock, clock=clock or MovedClock())
         try:
-            assert not await queue.send(send)
+            assert not refused(await queue.send(send))
             poller = Poller(handler, queue, settings=settings_for(handler, **values))
             async with asyncio.timeout(2 * PATIENCE_SECONDS):
                 return await run_beside(poller, meanwhile)

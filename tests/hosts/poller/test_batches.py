@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from typing import TYPE_CHECKING
 
@@ -143,12 +144,13 @@ def test_an_envelope_is_opened() -> None:
     def take(body: str) -> None:
         bodies.append(body)
 
-    good: Message[str] = Message.of(sns_notification("hello"), id="good")
+    notification = sns_notification("hello")
+    good: Message[str] = Message.of(notification, id="good")
     bad: Message[str] = Message.of("{}", id="bad")
     queue = ScriptedQueue(good, bad)
     polled(take, queue)
     assert bodies == ["hello"]
-    assert queue.fates() == {"good": "ack", "bad": "dead-letter"}
+    assert queue.fates() == {json.loads(notification)["MessageId"]: "ack", "bad": "dead-letter"}
 
 
 def test_poison_makes_no_call() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,8 @@ import pytest
 
 from queue_runtime import Retry, queue_handler
 from queue_runtime.errors import SettingsError, TransportError
-from queue_runtime.hosts.poller import Poller, liveness, receiver
-from queue_runtime.hosts.poller.health import HealthServer
+from queue_runtime.hosts.poller import Poller, http_server, liveness, receiver
+from queue_runtime.hosts.poller.health import Health, HealthServer
 from queue_runtime.transports.base import Depth
 from tests.hosts.poller.rig import ScriptedQueue, messages, settings_for, until_true
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from queue_runtime.message import Message
+
+
+NOT_ALLOWED = b"HTTP/1.1 405 Method Not Allowed"
 
 
 class Queue(ScriptedQueue):
@@ -54,7 +58,7 @@ async def handle(body: bytes) -> None:
 
 @contextmanager
 def served(*pollers: Poller) -> Iterator[HealthServer]:
-    server = HealthServer(0, pollers, host="127.0.0.1")
+    server = HealthServer(0, Health(pollers), host="127.0.0.1")
     try:
         yield server
     finally:
@@ -227,13 +231,13 @@ def test_stats_have_a_number_at_the_top_for_a_scaler() -> None:
         await until_true(lambda: poller.stats.completed == 3)
         status, answer = await asked(server, "/stats")
         assert status == 200
-        assert {name: answer[name] for name in ("depth", "in_flight", "delayed", "backlog")} == {
-            "depth": 7,
+        assert {name: answer[name] for name in ("visible", "in_flight", "delayed", "backlog")} == {
+            "visible": 7,
             "in_flight": 2,
             "delayed": 1,
             "backlog": 9,
         }
-        assert answer["lag_seconds"] == 33.5
+        assert answer["oldest_seconds"] == 33.5
         (of_queue,) = answer["queues"]
         assert (of_queue["queue"], of_queue["state"]) == ("orders", "ready")
         assert (of_queue["dead_lettered"], of_queue["here"]["completed"]) == (4, 3)
@@ -260,8 +264,8 @@ def test_a_queue_that_cannot_be_asked_is_no_empty_one() -> None:
     async def test(poller: Poller, server: HealthServer) -> None:
         status, answer = await asked(server, "/stats")
         assert status == 503
-        assert answer["queues"][0]["depth"] is None
-        assert (answer["depth"], answer["backlog"]) == (None, None)
+        assert answer["queues"][0]["visible"] is None
+        assert (answer["visible"], answer["backlog"]) == (None, None)
 
     polling(queue, test)
 
@@ -286,10 +290,128 @@ def test_a_port_that_is_taken_is_said_with_the_fix() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError, match=f"{port} cannot be used .* --health-port"):
-            HealthServer(port, (), host="127.0.0.1")
+            HealthServer(port, Health(()), host="127.0.0.1")
 
 
 def test_a_server_that_is_closed_leaves_no_thread() -> None:
     with served() as server:
         assert ask(server, "/health/live")[0] == 200
     assert "queue-runtime-health" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_an_answer_names_no_version_and_ends_its_connection() -> None:
+    with served() as server, socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        head = b"".join(iter(lambda: client.recv(4096), b"")).partition(b"\r\n\r\n")[0]
+    names = [line.partition(b":")[0] for line in head.split(b"\r\n")]
+    assert names == [b"HTTP/1.1 200 OK", b"Content-Type", b"Content-Length", b"Connection"]
+
+
+@pytest.mark.parametrize(
+    "request_line", [b"POST /health/live HTTP/1.1", b"nonsense", b"GET /" + b"x" * 9_000 + b" HTTP"]
+)
+def test_what_is_no_probe_gets_nothing_but_its_end(request_line: bytes) -> None:
+    with served() as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+            client.sendall(request_line + b"\r\n\r\n")
+            with suppress(ConnectionResetError):
+                assert client.recv(4096).split(b"\r\n")[0] in (b"", NOT_ALLOWED)
+        assert ask(server, "/health/live")[0] == 200
+
+
+def test_five_hundred_slow_clients_leave_probes_answered_and_connections_few(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with served() as server:
+        before = len(os.listdir("/proc/self/fd"))
+        slow = []
+        for _ in range(500):
+            client = socket.create_connection(("127.0.0.1", server.port))
+            client.sendall(b"GET /health/live HTTP/1.1\r\nx: ")
+            slow.append(client)
+        assert ask(server, "/health/live")[0] == 200
+        assert ask(server, "/metrics")[0] == 200
+        descriptors = len(os.listdir("/proc/self/fd")) - before - len(slow)
+        for client in slow:
+            client.close()
+        assert descriptors <= http_server.MOST_CONNECTIONS
+    assert capfd.readouterr().err == ""
+
+
+def test_a_request_that_never_comes_whole_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "LIFE_SECONDS", 0.05)
+    with (
+        served() as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=10) as client,
+    ):
+        client.sendall(b"GET /health/live")
+        with suppress(ConnectionResetError):
+            assert client.recv(4096) == b""
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_every_address_is_listened_on_unless_one_is_given(address: str) -> None:
+    for host in (None, address):
+        server = HealthServer(0, Health(()), host=host)
+        try:
+            connection = HTTPConnection(address, server.port, timeout=10)
+            connection.request("GET", "/health/live")
+            assert connection.getresponse().status == 200
+            connection.close()
+        finally:
+            server.close()
+
+
+def test_an_address_that_is_not_ours_is_said_with_the_setting() -> None:
+    with pytest.raises(SettingsError, match="QUEUE_HEALTH_ADDRESS"):
+        HealthServer(0, Health(()), host="192.0.2.1")
+
+
+def test_handlers_that_all_hang_are_not_ready_and_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = threading.Event()
+
+    @queue_handler(queue="orders")
+    def hangs(body: bytes) -> None:
+        gate.wait()
+
+    async def run() -> None:
+        monkeypatch.setattr(liveness, "_BEAT_SECONDS", 0.01)
+        poller = Poller(hangs, Queue(*messages(5)), settings=settings_for(hangs, concurrency=3))
+        running = asyncio.create_task(poller.run())
+        await until_true(lambda: poller.stats.held == 5)
+        monkeypatch.setattr(liveness, "monotonic", lambda: monotonic() + 40)
+        await until_true(lambda: poller.liveness.state() is liveness.State.HANGING)
+        gate.set()
+        await until_true(lambda: poller.liveness.state() is liveness.State.READY)
+        poller.stop()
+        await running
+
+    asyncio.run(run())
+    (line,) = [line for line in caplog.messages if "no message is taken" in line]
+    assert line.endswith(": m0, m1, m2")
+
+
+def test_a_sync_call_beyond_its_time_is_named_and_not_ready(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = threading.Event()
+
+    @queue_handler(queue="orders")
+    def hangs(body: bytes) -> None:
+        gate.wait()
+
+    async def run() -> None:
+        monkeypatch.setattr(liveness, "_BEAT_SECONDS", 0.01)
+        settings = settings_for(hangs, handler_seconds=0.05)
+        poller = Poller(hangs, Queue(*messages(1)), settings=settings)
+        running = asyncio.create_task(poller.run())
+        await until_true(lambda: poller.liveness.state() is liveness.State.HANGING)
+        await asyncio.sleep(0.05)
+        gate.set()
+        poller.stop()
+        await running
+
+    asyncio.run(run())
+    assert len([line for line in caplog.messages if "longer than the 0.1 s" in line]) == 1

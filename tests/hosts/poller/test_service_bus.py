@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from queue_runtime.errors import AccessDeniedError, QueueNotFoundError
 from queue_runtime.observability import metrics
 from queue_runtime.observability.events import events
 from queue_runtime.settlement.lineage import read_facts
+from queue_runtime.transports.base import refused
 from tests.brokers.service_bus import (
     Condition,
     DropAfter,
@@ -240,7 +242,7 @@ def test_polling_goes_on_after_a_drop_on_a_quiet_queue(broker: ServiceBusBroker)
     async def drop_then_send(_poller: Poller) -> None:
         await happened(broker, Kind.ATTACHED, entity="orders")
         broker.drop_connections()
-        assert not await transport.send(texts("m"))
+        assert not refused(await transport.send(texts("m")))
         await happened(broker, Kind.COMPLETED)
 
     assert polled(transport, handle, drop_then_send).completed == 1
@@ -384,7 +386,7 @@ def test_a_delayed_retry_keeps_its_identity(broker: ServiceBusBroker, asked: boo
         broker.advance(61)
         await happened(broker, Kind.COMPLETED, 2)
 
-    sent = [texts("m")[0]._replace(attributes={"mine": 1})]
+    sent = [replace(texts("m")[0], attributes={"mine": 1})]
     transport = opened(broker, "orders", delayed_retries=True)
     polled(transport, handle, until_done, send=sent)
     assert seen == [("m", 1, {"mine": 1}), ("m", 2, {"mine": 1})]

@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -164,7 +165,7 @@ def test_a_delayed_retry_is_a_copy_that_is_sent_before_the_original_is_completed
         broker.advance(11)
         await happened(broker, Kind.COMPLETED, 2)
 
-    sent = [texts("m")[0]._replace(attributes={"mine": 7}, native={"time_to_live": FIVE_MINUTES})]
+    sent = [replace(texts("m")[0], attributes={"mine": 7}, native={"time_to_live": FIVE_MINUTES})]
     polled(opened(broker, "orders", **options), handle, let_time_pass, send=sent)
     assert seen == [("m", 1, 7, FIVE_MINUTES), ("m", 2, 7, FIVE_MINUTES)]
 
@@ -238,7 +239,7 @@ def test_poison_is_dead_lettered_at_once_and_its_entry_shows_no_input(
         calls.append(body)
 
     body = json.dumps({"amount": "hunter2"})
-    sent = [texts("m")[0]._replace(body=body)]
+    sent = [replace(texts("m")[0], body=body)]
     polled(opened(broker, "orders"), handle, until(broker, Kind.DEAD_LETTERED), send=sent)
     assert calls == []
     assert len(broker.journal.events(Kind.DELIVERED)) == 1
@@ -285,7 +286,7 @@ def test_each_message_of_a_batch_has_its_own_fate(broker: ServiceBusBroker) -> N
                 batch.fail(message, DeadLetter("odd"))
 
     sent = [
-        texts(name)[0]._replace(body="{}" if name != "poison" else "no JSON")
+        replace(texts(name)[0], body="{}" if name != "poison" else "no JSON")
         for name in ("good", "again", "odd", "poison", "fine")
     ]
     stats = polled(opened(broker, "orders"), load, until_gone(broker, 5), send=sent)

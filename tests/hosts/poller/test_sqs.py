@@ -15,7 +15,7 @@ from queue_runtime import DeadLetter, Message, Retry, queue_handler
 from queue_runtime.errors import AccessDeniedError, QueueNotFoundError
 from queue_runtime.hosts.poller import Poller, PollStats, Until
 from queue_runtime.observability import metrics
-from queue_runtime.transports.base import OutgoingMessage
+from queue_runtime.transports.base import OutgoingMessage, refused
 from tests.brokers.sqs import Cut, Fail, FailEntries, Kind, SqsBroker, Throttle
 from tests.hosts.poller.rig import PATIENCE_SECONDS, settings_for, until_true
 from tests.sqs_rig import aws_environment, open_queue
@@ -78,7 +78,7 @@ def consumed(broker: SqsBroker, handler: Any, name: str = "orders", **values: An
 def sent(broker: SqsBroker, name: str, *messages: OutgoingMessage) -> None:
     async def run() -> None:
         queue = open_queue(name)
-        assert not await queue.send(messages)
+        assert not refused(await queue.send(messages))
         await queue.aclose()
 
     asyncio.run(run())
@@ -86,7 +86,7 @@ def sent(broker: SqsBroker, name: str, *messages: OutgoingMessage) -> None:
 
 def lines(groups: int, count: int) -> list[OutgoingMessage]:
     return [
-        OutgoingMessage(f"{group}:{number}", group_id=str(group))
+        OutgoingMessage(body=f"{group}:{number}", group_id=str(group))
         for number in range(count)
         for group in range(groups)
     ]
@@ -178,7 +178,7 @@ def test_every_outcome_of_a_standard_queue(broker: SqsBroker) -> None:
             raise Retry("never", after=0)
 
     bodies = ['{"name": "fine"}', '{"name": "again"}', '{"name": "hopeless"}', "poison"]
-    sent(broker, "orders", *map(OutgoingMessage, bodies))
+    sent(broker, "orders", *(OutgoingMessage(body=body) for body in bodies))
     stats = consumed(broker, handle)
     assert dict(runs) == {"fine": 1, "again": 2, "hopeless": 3}
     assert (stats.completed, stats.dead_lettered, stats.retried) == (2, 2, 3)

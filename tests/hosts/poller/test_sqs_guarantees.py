@@ -59,7 +59,7 @@ async def take(message: Message[bytes]) -> None:
 
 
 def texts(*bodies: str, group: str | None = None) -> list[OutgoingMessage]:
-    return [OutgoingMessage(body, group_id=group) for body in bodies]
+    return [OutgoingMessage(body=body, group_id=group) for body in bodies]
 
 
 def ids(broker: SqsBroker, queue: str = "orders") -> list[str]:
@@ -165,7 +165,7 @@ def test_a_dead_letter_is_sent_with_its_reason_before_the_original_is_deleted(
     async def handle(body: bytes) -> None:
         raise DeadLetter("no such customer")
 
-    sent = [OutgoingMessage("odd", {"mine": 7}, correlation_id="order-1")]
+    sent = [OutgoingMessage(body="odd", attributes={"mine": 7}, correlation_id="order-1")]
     stats = polled(handle, until(broker, Kind.DELETED), send=sent)
     assert stats.dead_lettered == 1
     (name,) = ids(broker)

@@ -25,5 +25,7 @@ def test_the_host_is_told_without_the_key(connection: ServiceBusConnection, host
 
 
 def test_a_trigger_on_a_subscription_tells_its_topic() -> None:
-    assert Source("news/all", "SB").place == SpanPlace(topic="news", subscription="all")
+    source = Source("news/all", "SB", subscription="all")
+    assert source.place == SpanPlace(topic="news", subscription="all")
+    assert Source("team/orders", "SB").place is None
     assert Source("orders", "SB").place is None

@@ -98,7 +98,7 @@ def test_an_explicit_path_goes_before_the_variable_and_that_before_the_search(
 
 def test_a_file_that_was_asked_for_has_to_be_there(folder: Path) -> None:
     (folder / "queue-runtime.toml").write_text('queue = "orders"\n')
-    assert "argument file: there is no file gone.toml; correct" in _wrong(
+    assert "option --config, or argument file: there is no file gone.toml; correct" in _wrong(
         folder.__class__("gone.toml")
     )
     with pytest.raises(SettingsError, match="variable QUEUE_RUNTIME_CONFIG: there is no file gone"):

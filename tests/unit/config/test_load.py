@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from queue_runtime.config import Secret, SecretResolver, Settings, load_settings
+from queue_runtime.config import Origin, Secret, SecretResolver, Settings, load_settings
 from queue_runtime.config.table import SETTINGS
 from queue_runtime.errors import SettingsError
 
@@ -410,21 +410,11 @@ def test_what_was_said_and_has_no_effect_there_is_told(host: Any, transport: str
         ("poll", "servicebus", "QUEUE_DLQ_NAME", "q", "into a sub-queue of its own"),
         ("poll", "local", "QUEUE_DLQ_NAME", "q", "keeps its dead letters itself"),
         ("functions", "", "QUEUE_DLQ_NAME", "q", "into a sub-queue of its own"),
-        ("functions", "", "QUEUE_METRICS", "prometheus", "nobody can fetch from a function"),
-        ("functions", "", "QUEUE_TRACING", "xray", "records nothing outside Lambda"),
-        ("functions", "", "QUEUE_PROVIDER", "aws", "a Functions app's queues are of Service Bus"),
-        ("functions", "", "QUEUE_PROVIDER", "local", "queues are of Service Bus"),
-        ("functions", "", "QUEUE_RETRY_BACKOFF_MS", "5000", "unless delayed_retries is on"),
-        (
-            "functions",
-            "",
-            "AZURE_SERVICE_BUS_CONNECTION_STRING",
-            "Endpoint=sb://x",
-            "register(connection=...) names",
-        ),
-        ("poll", "sqs", "QUEUE_METRICS", "emf", "choose prometheus"),
+        ("poll", "sqs", "QUEUE_METRICS", "emf", "written at the end only; choose prometheus"),
         ("poll", "sqs", "QUEUE_TRACING", "xray", "choose otel"),
-        ("lambda", "", "QUEUE_METRICS", "prometheus", "choose emf or otlp"),
+        ("functions", "", "QUEUE_METRICS", "emf", "CloudWatch does not read"),
+        ("poll", "servicebus", "QUEUE_RETRY_BACKOFF_MS", "9", "set QUEUE_DELAYED_RETRIES"),
+        ("poll", "servicebus", "QUEUE_VISIBILITY_TIMEOUT_SECONDS", "9", "the lock duration of"),
     ],
 )
 def test_a_value_in_vain_is_told_by_host_and_by_transport(
@@ -453,6 +443,46 @@ def test_a_value_that_is_used_or_other_software_s_is_not_told(
 def test_another_software_s_variable_is_told_where_we_were_given_it_ourselves() -> None:
     (sentence,) = load_settings({"azure_tenant_id": "t"}, environ={}).unusable_on("poll", "sqs")
     assert sentence.startswith("azure_tenant_id = t (decorator argument azure_tenant_id)")
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "text"),
+    [
+        ("functions", "QUEUE_METRICS", "prometheus"),
+        ("functions", "QUEUE_TRACING", "xray"),
+        ("functions", "QUEUE_PROVIDER", "aws"),
+        ("functions", "QUEUE_PROVIDER", "local"),
+        ("functions", "QUEUE_RETRY_BACKOFF_MS", "5000"),
+        ("functions", "AZURE_SERVICE_BUS_CONNECTION_STRING", "Endpoint=sb://x;SharedAccessKey=KEY"),
+        ("functions", "QUEUE_TRACEBACKS", "1"),
+        ("lambda", "QUEUE_METRICS", "prometheus"),
+        ("lambda", "QUEUE_PROVIDER", "azure"),
+        ("lambda", "QUEUE_TRACEBACKS", "1"),
+    ],
+)
+def test_a_value_without_effect_on_a_host_is_told_where_others_have_one(
+    host: Any, name: str, text: str
+) -> None:
+    (sentence,) = load_settings(environ={name: text}).unusable_on(host)
+    assert f"({Origin('environment', name)}) has no effect on {host}" in sentence
+    assert "KEY" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("host", "environ"),
+    [
+        (
+            "functions",
+            {"QUEUE_METRICS": "otlp", "QUEUE_TRACING": "otel", "QUEUE_PROVIDER": "azure"},
+        ),
+        ("functions", {"QUEUE_RETRY_BACKOFF_MS": "5000", "QUEUE_DELAYED_RETRIES": "true"}),
+        ("functions", {"QUEUE_TRACEBACKS": "0"}),
+        ("lambda", {"QUEUE_METRICS": "emf", "QUEUE_TRACING": "xray", "QUEUE_PROVIDER": "aws"}),
+        ("poll", {"QUEUE_METRICS": "prometheus", "QUEUE_TRACEBACKS": "1"}),
+    ],
+)
+def test_what_has_an_effect_is_not_told(host: Any, environ: dict[str, str]) -> None:
+    assert load_settings(environ=environ).unusable_on(host) == []
 
 
 def test_the_sentence_has_the_value_its_origin_and_what_counts_instead() -> None:

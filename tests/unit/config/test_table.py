@@ -31,6 +31,7 @@ SAID = [
     ("breaker_failures", "QUEUE_BREAKER_FAILURES", "5", 5, 0),
     ("breaker_seconds", "QUEUE_BREAKER_SECONDS", "1.5", 1.5, 30.0),
     ("breaker_successes", "QUEUE_BREAKER_SUCCESSES", "1", 1, 3),
+    ("idempotency", "QUEUE_IDEMPOTENCY", "off", False, True),
     ("idempotency_store", "QUEUE_IDEMPOTENCY_STORE", "memory://", "memory://", None),
     (
         "idempotency_retention_seconds",
@@ -42,6 +43,7 @@ SAID = [
     ("local_directory", "QUEUE_LOCAL_DIRECTORY", "queues", "queues", ".queue-runtime"),
     ("health_port", "QUEUE_HEALTH_PORT", "65535", 65535, 0),
     ("health_address", "QUEUE_HEALTH_ADDRESS", "::1", "::1", None),
+    ("tracebacks", "QUEUE_TRACEBACKS", "1", True, False),
     ("logs", "QUEUE_LOGS", "json", "json", None),
     ("info_lines", "QUEUE_INFO_LINES", "100", 100, 0),
     ("metrics", "QUEUE_METRICS", "emf", "emf", None),

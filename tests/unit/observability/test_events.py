@@ -60,7 +60,7 @@ def _settle(outcome: Outcome, queue: str = "q") -> None:
             unrun("no time", delay=0.0),
             logging.INFO,
             "abandon",
-            "message m1 of q given back unrun: no time",
+            "message m1 of q returned unrun: no time",
         ),
         (
             Outcome(Disposition.RETRY, reason="busy"),

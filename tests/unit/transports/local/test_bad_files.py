@@ -98,12 +98,12 @@ def test_file_that_another_process_keeps_locked(
 
     async def scenario() -> None:
         async with opened("local://orders", tmp_path) as queue:
-            await send(queue, OutgoingMessage("{}"))
+            await send(queue, OutgoingMessage(body="{}"))
             messages = await take(queue, 1)
             with closing(sqlite3.connect(tmp_path / "orders.sqlite3")) as rival:
                 rival.execute("BEGIN IMMEDIATE")
                 for call in (
-                    queue.send([OutgoingMessage("{}")]),
+                    queue.send([OutgoingMessage(body="{}")]),
                     queue.settle(steps(queue, [(messages[0], ACK)])),
                 ):
                     with pytest.raises(TransportError, match="kept it locked for more than 5 s"):
@@ -146,7 +146,7 @@ def test_file_that_is_no_database(tmp_path: Path) -> None:
 def test_damaged_file(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened("local://orders", tmp_path) as queue:
-            await send(queue, *(OutgoingMessage("x" * 500) for _ in range(200)))
+            await send(queue, *(OutgoingMessage(body="x" * 500) for _ in range(200)))
         path = tmp_path / "orders.sqlite3"
         content = bytearray(path.read_bytes())
         content[4096:] = b"\xff" * (len(content) - 4096)
@@ -174,11 +174,11 @@ def test_file_that_is_removed_while_it_is_open(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened("local://orders", tmp_path) as queue:
             (tmp_path / "orders.sqlite3").unlink()
-            for call in (queue.send([OutgoingMessage("{}")]), queue.receive(1, 0)):
+            for call in (queue.send([OutgoingMessage(body="{}")]), queue.receive(1, 0)):
                 with pytest.raises(TransportError, match="removed or replaced while it was open"):
                     await call
         async with opened("local://orders", tmp_path) as queue:
-            await send(queue, OutgoingMessage("{}"))
+            await send(queue, OutgoingMessage(body="{}"))
             await take(queue, 1)
 
     asyncio.run(scenario())
@@ -189,11 +189,11 @@ def test_full_disk_changes_nothing_and_the_queue_goes_on_when_there_is_room(
 ) -> None:
     async def scenario() -> None:
         async with opened("local://orders", tmp_path) as queue:
-            await send(queue, OutgoingMessage("first"))
+            await send(queue, OutgoingMessage(body="first"))
             database = queue._queue._store._db
             (pages,) = database.execute("PRAGMA page_count").fetchone()
             database.execute(f"PRAGMA max_page_count = {pages}")
-            large = [OutgoingMessage(str(n) * 3_000) for n in range(10)]
+            large = [OutgoingMessage(body=str(n) * 3_000) for n in range(10)]
             with pytest.raises(TransportError, match="its disk is full; nothing was changed"):
                 await queue.send(large)
             assert (await queue.depth()).total == 1
@@ -213,7 +213,7 @@ def test_message_that_is_too_large_for_the_file(tmp_path: Path) -> None:
             database = queue._queue._store._db
             database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)
             with pytest.raises(MessageTooLargeError, match="larger than SQLite takes"):
-                await queue.send([OutgoingMessage("x" * 20_000)])
-            await send(queue, OutgoingMessage("x" * 5_000))
+                await queue.send([OutgoingMessage(body="x" * 20_000)])
+            await send(queue, OutgoingMessage(body="x" * 5_000))
 
     asyncio.run(scenario())

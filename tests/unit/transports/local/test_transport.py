@@ -82,7 +82,7 @@ def test_dead_letter_entry_names_the_handler_and_hides_the_text_where_asked(
     async def scenario() -> None:
         queue = open_transport("local://orders?memory", settings=settings, handler="take_order")
         aside = open_transport("local://orders/dead-letter?memory", settings=settings)
-        await send(queue, OutgoingMessage("secret"))
+        await send(queue, OutgoingMessage(body="secret"))
         rules = Rules(lambda deliveries: 0.0, "take_order", error_text=False)
         received = await take(queue, 1)
         await queue.settle(plan(received, [dead_letter("bad")], queue.abilities, rules))
@@ -139,7 +139,7 @@ def test_lock_of_the_url_counts_over_the_settings(tmp_path: Path) -> None:
 def test_memory_queue_lives_on_between_transports_and_makes_no_file(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened("local://kept?memory", tmp_path) as queue:
-            await send(queue, OutgoingMessage("{}"))
+            await send(queue, OutgoingMessage(body="{}"))
         async with opened("local://kept?memory", tmp_path) as queue:
             await take(queue, 1)
             await queue.purge()
@@ -185,7 +185,7 @@ def test_enqueued_at_is_the_time_of_the_send_and_locks_end_on_the_monotonic_cloc
     async def scenario() -> None:
         clock = MovableClock()
         async with opened("local://q", tmp_path, clock, lock_seconds=30) as queue:
-            await send(queue, OutgoingMessage("{}"))
+            await send(queue, OutgoingMessage(body="{}"))
             sent = clock.wall
             clock.move(5)
             (message,) = await take(queue, 1)
@@ -198,19 +198,19 @@ def test_enqueued_at_is_the_time_of_the_send_and_locks_end_on_the_monotonic_cloc
 @pytest.mark.parametrize(
     ("message", "says"),
     [
-        (OutgoingMessage("{}", delay=-1), "delay"),
-        (OutgoingMessage("{}", delay=float("nan")), "delay"),
-        (OutgoingMessage("{}", delay=float("inf")), "delay"),
-        (OutgoingMessage("{}", group_id=""), "group_id"),
-        (OutgoingMessage("{}", group_id="g" * 129), "group_id"),
-        (OutgoingMessage("{}", group_id="g\0"), "group_id"),
-        (OutgoingMessage("{}", deduplication_id="\ud800"), "deduplication_id"),
-        (OutgoingMessage("{}", correlation_id="\ud800"), "correlation_id"),
-        (OutgoingMessage("half \ud800"), "body"),
-        (OutgoingMessage({"id": 1}), "body"),  # type: ignore[arg-type]
-        (OutgoingMessage("{}", {"none": None}), "'none' is NoneType"),
-        (OutgoingMessage("{}", {"list": [1]}), "'list' is list"),
-        (OutgoingMessage("{}", {"nan": float("nan")}), "'nan' is float"),
+        (OutgoingMessage(body="{}", delay=-1), "delay"),
+        (OutgoingMessage(body="{}", delay=float("nan")), "delay"),
+        (OutgoingMessage(body="{}", delay=float("inf")), "delay"),
+        (OutgoingMessage(body="{}", group_id=""), "group_id"),
+        (OutgoingMessage(body="{}", group_id="g" * 129), "group_id"),
+        (OutgoingMessage(body="{}", group_id="g\0"), "group_id"),
+        (OutgoingMessage(body="{}", deduplication_id="\ud800"), "deduplication_id"),
+        (OutgoingMessage(body="{}", correlation_id="\ud800"), "correlation_id"),
+        (OutgoingMessage(body="half \ud800"), "body"),
+        (OutgoingMessage(body={"id": 1}), "body"),  # type: ignore[arg-type]
+        (OutgoingMessage(body="{}", attributes={"none": None}), "'none' is NoneType"),
+        (OutgoingMessage(body="{}", attributes={"list": [1]}), "'list' is list"),
+        (OutgoingMessage(body="{}", attributes={"nan": float("nan")}), "'nan' is float"),
     ],
 )
 def test_message_that_cannot_be_stored_is_refused_with_a_sentence(
@@ -218,9 +218,9 @@ def test_message_that_cannot_be_stored_is_refused_with_a_sentence(
 ) -> None:
     async def scenario() -> None:
         async with opened("local://refusing?memory", tmp_path) as queue:
-            (failure,) = await queue.send([message])
-            assert says in str(failure.error)
-            assert "refusing" in str(failure.error)
+            (result,) = await queue.send([message])
+            assert says in str(result.error)
+            assert "refusing" in str(result.error)
             assert (await queue.depth()).total == 0
 
     asyncio.run(scenario())
@@ -229,7 +229,9 @@ def test_message_that_cannot_be_stored_is_refused_with_a_sentence(
 def test_text_keeps_its_type_and_half_a_surrogate_in_an_attribute_survives(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened("local://q", tmp_path) as queue:
-            await send(queue, OutgoingMessage("a\0b", {"odd": "\ud800", "flag": True}))
+            await send(
+                queue, OutgoingMessage(body="a\0b", attributes={"odd": "\ud800", "flag": True})
+            )
             (message,) = await take(queue, 1)
             assert message.payload == "a\0b"
             assert message.attributes == {"odd": "\ud800", "flag": True}
@@ -251,7 +253,7 @@ def test_send_wakes_a_waiting_receive_sooner_than_it_would_look(
         async with opened(url, tmp_path) as queue, opened(url, tmp_path) as sender:
             waiting = asyncio.ensure_future(queue.receive(1, 600))
             await until(lambda: has_looked(queue))
-            await send(sender, OutgoingMessage("{}"))
+            await send(sender, OutgoingMessage(body="{}"))
             (message,) = await waiting
             await queue.settle(steps(queue, [(message, ACK)]))
 
@@ -317,7 +319,7 @@ def test_message_of_another_process_is_seen_without_being_told(tmp_path: Path) -
 def test_receive_gives_no_more_than_a_hundred(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened("local://q", tmp_path) as queue:
-            await send(queue, *(OutgoingMessage("{}") for _ in range(150)))
+            await send(queue, *(OutgoingMessage(body="{}") for _ in range(150)))
             assert len(await queue.receive(1_000, 0)) == queue.batch_size == 100
             assert await queue.receive(0, 0) == []
             assert len(await queue.receive(1_000, 0)) == 50
@@ -379,9 +381,9 @@ def test_delayed_message_in_a_group_ends_what_is_given_of_it(tmp_path: Path) -> 
         async with opened("local://q.fifo", tmp_path, clock) as queue:
             await send(
                 queue,
-                OutgoingMessage("1", group_id="a"),
-                OutgoingMessage("2", group_id="a", delay=10),
-                OutgoingMessage("3", group_id="a"),
+                OutgoingMessage(body="1", group_id="a"),
+                OutgoingMessage(body="2", group_id="a", delay=10),
+                OutgoingMessage(body="3", group_id="a"),
             )
             assert [m.body for m in await queue.receive(9, 0)] == [b"1"]
 
@@ -450,11 +452,11 @@ def test_message_that_ends_its_process_each_time_is_put_aside(tmp_path: Path) ->
     async def scenario() -> None:
         clock = MovableClock()
         async with opened("local://q?max_deliveries=2", tmp_path, clock, lock_seconds=5) as queue:
-            await send(queue, OutgoingMessage("killer"))
+            await send(queue, OutgoingMessage(body="killer"))
             for _ in range(2):
                 await take(queue, 1)
                 clock.move(6)
-            await send(queue, OutgoingMessage("good"))
+            await send(queue, OutgoingMessage(body="good"))
             (message,) = await queue.receive(1, 0)
             assert message.body == b"good"
         async with opened("local://q/dead-letter", tmp_path, clock) as aside:
@@ -469,7 +471,7 @@ def test_dead_letter_cannot_be_put_aside_again_and_comes_back(tmp_path: Path) ->
     async def scenario() -> None:
         clock = MovableClock()
         async with opened("local://q/dead-letter", tmp_path, clock) as aside:
-            await send(aside, OutgoingMessage("{}"))
+            await send(aside, OutgoingMessage(body="{}"))
             (entry,) = await take(aside, 1)
             (step,) = steps(aside, [(entry, dead_letter("again"))])
             reason = "again (not dead-lettered: it is in the dead-letter queue)"
@@ -484,7 +486,7 @@ def test_receipt_of_a_dead_letter_is_good_for_the_dead_letters_only(tmp_path: Pa
     async def scenario() -> None:
         url = "local://q"
         async with opened(url, tmp_path) as queue, opened(f"{url}/dead-letter", tmp_path) as aside:
-            await send(aside, OutgoingMessage("{}"))
+            await send(aside, OutgoingMessage(body="{}"))
             (entry,) = await take(aside, 1)
             (failure,) = await queue.settle(steps(queue, [(entry, ACK)]))
             assert failure.message is entry
@@ -496,13 +498,13 @@ def test_receipt_of_a_dead_letter_is_good_for_the_dead_letters_only(tmp_path: Pa
 def test_redriven_message_starts_anew_with_its_identity(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened("local://q", tmp_path) as queue:
-            await send(queue, OutgoingMessage("{}"))
+            await send(queue, OutgoingMessage(body="{}"))
             (first,) = await take(queue, 1)
             await queue.settle(steps(queue, [(first, dead_letter("bad"))]))
             async with opened("local://q/dead-letter", tmp_path) as aside:
                 (entry,) = await take(aside, 1)
             carried = {"queue_runtime": json.dumps({"id": entry.id})}
-            await send(queue, OutgoingMessage(entry.payload, carried))
+            await send(queue, OutgoingMessage(body=entry.payload, attributes=carried))
             (again,) = await take(queue, 1)
             assert again.id == first.id
             assert again.broker_id != first.broker_id
@@ -516,10 +518,10 @@ def test_depth_tells_ages_and_dead_letters(tmp_path: Path) -> None:
         clock = MovableClock()
         async with opened("local://q", tmp_path, clock) as queue:
             assert await queue.depth() == (0, 0, 0, 0, 0.0)
-            await send(queue, OutgoingMessage("a"), OutgoingMessage("b"))
+            await send(queue, OutgoingMessage(body="a"), OutgoingMessage(body="b"))
             await queue.settle(steps(queue, [((await take(queue, 1))[0], dead_letter("bad"))]))
             clock.move(30)
-            await send(queue, OutgoingMessage("c", delay=1))
+            await send(queue, OutgoingMessage(body="c", delay=1))
             assert await queue.depth() == (1, 0, 1, 1, 30.0)
 
     asyncio.run(scenario())
@@ -548,10 +550,10 @@ def test_purge_removes_what_is_locked_too_and_leaves_the_dead_letters(
 def test_receipt_of_a_removed_message_does_not_fit_a_later_one(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with opened("local://q", tmp_path) as queue:
-            await send(queue, OutgoingMessage("early"))
+            await send(queue, OutgoingMessage(body="early"))
             (early,) = await take(queue, 1)
             await queue.settle(steps(queue, [(early, ACK)]))
-            await send(queue, OutgoingMessage("late"))
+            await send(queue, OutgoingMessage(body="late"))
             (late,) = await take(queue, 1)
             assert late.receipt[0] == early.receipt[0]  # the row's number is used again
             (failure,) = await queue.settle(steps(queue, [(early, ACK)]))

@@ -71,6 +71,8 @@ def test_url_is_read(url: str, address: ServiceBusAddress, queue: str) -> None:
     [
         ("servicebus://shop", "names no queue"),
         ("servicebus://shop/a/b/c", "names no queue"),
+        ("servicebus://shop/%DEAD%", "names no queue"),
+        ("servicebus://orders", "servicebus:///orders for the queue orders"),
         ("servicebus://shop//a", "names no queue"),
         ("servicebus://user:c2VjcmV0@shop/orders", "names no queue"),
         ("servicebus://shop/orders?lock=3", "no option 'lock'"),

@@ -21,7 +21,7 @@ from queue_runtime.errors import MissingExtraError, QueueNotFoundError, Transpor
 from queue_runtime.observability.events import events
 from queue_runtime.outcome import Disposition, Outcome
 from queue_runtime.testing.conformance.rig import steps
-from queue_runtime.transports.base import Depth, OutgoingMessage
+from queue_runtime.transports.base import Depth, OutgoingMessage, refused
 from queue_runtime.transports.service_bus import depth as service_bus_depth
 from queue_runtime.transports.service_bus.address import read_address
 from queue_runtime.transports.service_bus.depth import MOST_MESSAGES, Counters
@@ -79,7 +79,7 @@ def run(transport: ServiceBusTransport, work: Coroutine[Any, Any, None]) -> None
 
 
 def texts(count: int, **fields: Any) -> list[OutgoingMessage]:
-    return [OutgoingMessage(str(n), **fields) for n in range(count)]
+    return [OutgoingMessage(body=str(n), **fields) for n in range(count)]
 
 
 async def dead_letter_one(transport: ServiceBusTransport) -> None:
@@ -99,7 +99,7 @@ def test_a_queue_is_counted_however_much_is_in_it(broker: ServiceBusBroker) -> N
 
     async def work() -> None:
         assert await transport.depth() == Depth(0, 0, 0, 0)
-        assert not await transport.send([*texts(1234), *texts(5, delay=600)])
+        assert not refused(await transport.send([*texts(1234), *texts(5, delay=600)]))
         await dead_letter_one(transport)
         (_locked,) = await transport.receive(1, PATIENCE_SECONDS)
         depth = await transport.depth()
@@ -118,7 +118,7 @@ def test_a_subscription_is_counted_alone(broker: ServiceBusBroker) -> None:
     transport = opened(broker, "news/all")
 
     async def work() -> None:
-        assert not await transport.send([*texts(3), *texts(2, delay=600)])
+        assert not refused(await transport.send([*texts(3), *texts(2, delay=600)]))
         await dead_letter_one(transport)
         # What is scheduled is the topic's, until it is due.
         assert (await transport.depth())[:4] == (2, 0, 0, 1)
@@ -131,7 +131,7 @@ def test_with_sessions_it_is_messages_that_are_counted(broker: ServiceBusBroker)
 
     async def work() -> None:
         for group in "abc":
-            assert not await transport.send(texts(3, group_id=group))
+            assert not refused(await transport.send(texts(3, group_id=group)))
         await dead_letter_one(transport)
         assert await transport.depth() == Depth(8, 0, 0, 1)
 
@@ -145,7 +145,7 @@ def test_dead_letters_as_a_queue_are_what_is_visible(broker: ServiceBusBroker, p
     transport, aside = opened(broker, path), opened(broker, f"{path}/dead-letter")
 
     async def work() -> None:
-        assert not await transport.send(texts(3))
+        assert not refused(await transport.send(texts(3)))
         for _ in range(2):
             await dead_letter_one(transport)
         depth = await aside.depth()
@@ -167,9 +167,9 @@ def test_one_message_is_looked_at_for_the_age_unless_it_does_not_wait(
         return len(broker.journal.events(Kind.MANAGEMENT))
 
     async def work() -> None:
-        assert not await transport.send(texts(1, delay=600))
+        assert not refused(await transport.send(texts(1, delay=600)))
         assert await looks() == 1
-        assert not await transport.send(texts(3))
+        assert not refused(await transport.send(texts(3)))
         assert await looks() == 2
         assert (await transport.depth()).oldest_seconds is not None
         broker.advance(601)  # a message that falls due is a new one
@@ -208,11 +208,11 @@ def test_without_the_right_some_are_seen_and_that_is_said_once(
 
     async def work() -> None:
         assert (await transport.depth()).total == 0
-        assert not await transport.send([*texts(2, delay=600), *texts(3)])
+        assert not refused(await transport.send([*texts(2, delay=600), *texts(3)]))
         depth = await transport.depth()
         assert depth[:4] == (3, 0, 2, None)
         assert depth.oldest_seconds is not None
-        assert not await transport.send(texts(2 * MOST_MESSAGES))
+        assert not refused(await transport.send(texts(2 * MOST_MESSAGES)))
         assert (await transport.depth()).total == MOST_MESSAGES
 
     run(transport, work())
@@ -228,7 +228,7 @@ def test_without_the_right_it_is_sessions_that_are_counted(broker: ServiceBusBro
 
     async def work() -> None:
         for group in "abc":
-            assert not await transport.send(texts(3, group_id=group))
+            assert not refused(await transport.send(texts(3, group_id=group)))
         assert await transport.depth() == Depth(3, 0, 0)
 
     run(transport, work())
@@ -241,7 +241,7 @@ def test_a_right_that_is_granted_shows_after_a_while(
     broker.fail(Point.ADMINISTRATION, REFUSED)
 
     async def work() -> None:
-        assert not await transport.send(texts(2 * MOST_MESSAGES))
+        assert not refused(await transport.send(texts(2 * MOST_MESSAGES)))
         assert (await transport.depth()).visible == MOST_MESSAGES
         later = time.monotonic() + service_bus_depth.PAUSE_SECONDS
         monkeypatch.setattr(service_bus_depth, "monotonic", lambda: later)
@@ -254,7 +254,7 @@ def test_a_failure_that_may_pass_does_not_make_the_depth_shrink(broker: ServiceB
     transport = opened(broker)
 
     async def work() -> None:
-        assert not await transport.send(texts(2 * MOST_MESSAGES))
+        assert not refused(await transport.send(texts(2 * MOST_MESSAGES)))
         await transport.depth()
         broker.fail(Point.ADMINISTRATION, Drop())
         with pytest.raises(TransportError, match="orders") as caught:
@@ -330,7 +330,7 @@ def test_a_request_that_hangs_is_given_up(
     fault = broker.fail(Point.ADMINISTRATION, Ignore(), times=None)
 
     async def work() -> None:
-        assert not await transport.send(texts(3))
+        assert not refused(await transport.send(texts(3)))
         async with asyncio.timeout(PATIENCE_SECONDS):
             depths = await asyncio.gather(transport.depth(), transport.depth())
         assert [depth.visible for depth in depths] == [3, 3]

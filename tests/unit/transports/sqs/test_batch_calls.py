@@ -27,7 +27,7 @@ def test_ten_go_in_one_request(count: int, calls: list[int]) -> None:
     assert [len(entries) for _, _, entries in sqs.calls] == calls
     assert sqs.visibility == dict(_changes(count))
     sqs = Sqs()
-    assert sqs_calls.send(sqs, URL, _entries(*[9] * count)) == {}
+    assert sqs_calls.send(sqs, URL, _entries(*[9] * count)).failed == {}
     assert [len(entries) for _, _, entries in sqs.calls] == calls
     assert {url for _, url, _ in sqs.calls} <= {URL}
 
@@ -67,7 +67,7 @@ def test_a_request_that_fails_as_a_whole_fails_its_entries_and_no_others(
     error: Exception, code: str
 ) -> None:
     sqs = Sqs(broken=error)
-    assert sqs_calls.send(sqs, URL, _entries(*[9] * 12)) == dict.fromkeys(range(12), code)
+    assert sqs_calls.send(sqs, URL, _entries(*[9] * 12)).failed == dict.fromkeys(range(12), code)
     assert len(sqs.calls) == 2
 
 
@@ -82,4 +82,4 @@ def test_no_request_is_begun_when_there_is_no_time_left() -> None:
     failed = sqs_calls.change_visibility(sqs, URL, _changes(25), lambda: next(time_left))
     assert failed == dict.fromkeys(range(10, 25), sqs_calls.NO_TIME)
     assert len(sqs.calls) == 1
-    assert sqs_calls.send(sqs, URL, _entries(9), lambda: False) == {0: sqs_calls.NO_TIME}
+    assert sqs_calls.send(sqs, URL, _entries(9), lambda: False).failed == {0: sqs_calls.NO_TIME}

@@ -20,7 +20,7 @@ from queue_runtime.observability.events import events
 from queue_runtime.outcome import ACK, Disposition, Outcome
 from queue_runtime.testing.conformance.rig import acknowledged, steps
 from queue_runtime.transports import open_transport
-from queue_runtime.transports.base import OutgoingMessage
+from queue_runtime.transports.base import OutgoingMessage, refused
 from tests.brokers.sqs import Cut, Fail, FailEntries, Kind, Latency, SqsBroker, Throttle
 from tests.movable_clock import MovableClock
 from tests.sqs_rig import aws_environment, open_queue, received, sqs_settings
@@ -146,7 +146,7 @@ def test_misfits_are_said_once_and_only_to_who_receives(
     broker.create_queue("orders", RedrivePolicy=redrive, VisibilityTimeout=600)
 
     async def test(queue: SqsTransport) -> None:
-        await queue.send([OutgoingMessage("x")])
+        await queue.send([OutgoingMessage(body="x")])
         assert not caplog.records
         await received(queue)
         await queue.receive(1, 0)
@@ -179,7 +179,7 @@ def test_a_queue_whose_attributes_may_not_be_read_works_with_a_warning(
     broker.faults.add(Fail("AccessDenied", 403), calls=["GetQueueAttributes"])
 
     async def test(queue: SqsTransport) -> None:
-        assert not await queue.send([OutgoingMessage("x")])
+        assert not refused(await queue.send([OutgoingMessage(body="x")]))
         (message,) = await received(queue)
         (failure,) = await queue.settle(steps(queue, [(message, dead_letter())]))
         assert "no dead-letter queue is configured" in str(failure.error)
@@ -208,7 +208,7 @@ def test_a_url_of_another_host_leads_there(
     monkeypatch.delenv("AWS_ENDPOINT_URL_SQS")
 
     async def test(queue: SqsTransport) -> None:
-        assert not await queue.send([OutgoingMessage("x")])
+        assert not refused(await queue.send([OutgoingMessage(body="x")]))
 
     with_queue(test, url)
     assert broker.counts("orders").visible == 1
@@ -647,7 +647,7 @@ def test_a_fifo_dead_letter_keeps_its_group_and_says_why(broker: SqsBroker) -> N
     with_dead_letters(broker, ".fifo")
 
     async def test(queue: SqsTransport) -> None:
-        await queue.send([OutgoingMessage("x", group_id="g")])
+        await queue.send([OutgoingMessage(body="x", group_id="g")])
         (message,) = await received(queue)
         assert not await queue.settle(steps(queue, [(message, dead_letter())]))
         aside = open_queue("dead.fifo")
@@ -667,9 +667,9 @@ def test_a_send_is_split_by_tens_and_by_a_mebibyte(broker: SqsBroker) -> None:
     broker.create_queue("orders")
 
     async def test(queue: SqsTransport) -> None:
-        assert not await queue.send([OutgoingMessage(str(n)) for n in range(25)])
+        assert not refused(await queue.send([OutgoingMessage(body=str(n)) for n in range(25)]))
         assert broker.journal.calls["SendMessageBatch"] == 3
-        assert not await queue.send([OutgoingMessage("x" * 400_000)] * 3)
+        assert not refused(await queue.send([OutgoingMessage(body="x" * 400_000)] * 3))
         assert broker.journal.calls["SendMessageBatch"] == 5
 
     with_queue(test)
@@ -682,12 +682,11 @@ def test_failures_of_a_send_keep_their_positions(broker: SqsBroker) -> None:
     async def test(queue: SqsTransport) -> None:
         broker.faults.add(FailEntries(ids=("1",)), calls=["SendMessageBatch"], times=1)
         bodies = ["a", "x" * 2_001, "b", "c"]
-        failures = await queue.send([OutgoingMessage(body) for body in bodies])
-        assert {f.position: type(f.error) for f in failures} == {
-            1: MessageTooLargeError,
-            2: TransportError,
-        }
-        assert all("orders" in str(failure.error) for failure in failures)
+        results = await queue.send([OutgoingMessage(body=body) for body in bodies])
+        kinds = [type(result.error) for result in results]
+        assert kinds == [type(None), MessageTooLargeError, TransportError, type(None)]
+        assert [result.broker_id is None for result in results] == [False, True, True, False]
+        assert all("orders" in str(error) for error in refused(results).values())
 
     with_queue(test)
     assert broker.counts("orders").visible == 2
@@ -698,7 +697,7 @@ def test_content_that_deduplicates_itself_is_left_to_the_queue(broker: SqsBroker
     broker.create_queue("plain.fifo")
 
     async def test(queue: SqsTransport) -> None:
-        assert not await queue.send([OutgoingMessage("same", group_id="g")] * 2)
+        assert not refused(await queue.send([OutgoingMessage(body="same", group_id="g")] * 2))
 
     with_queue(test, "orders.fifo")
     with_queue(test, "plain.fifo")
@@ -731,10 +730,10 @@ def test_a_connection_that_the_server_closed_meanwhile_costs_nothing(broker: Sqs
     broker.create_queue("orders")
 
     async def test(queue: SqsTransport) -> None:
-        assert not await queue.send([OutgoingMessage("x")])
+        assert not refused(await queue.send([OutgoingMessage(body="x")]))
         broker.drop_connections()
         await _until(lambda: not broker._connections)
-        assert not await queue.send([OutgoingMessage("x")])
+        assert not refused(await queue.send([OutgoingMessage(body="x")]))
         assert len(await received(queue)) == 2
 
     with_queue(test)

@@ -153,6 +153,18 @@ def test_a_value_that_does_not_fit_its_type_is_poison_that_shows_nothing(
     assert "SECRET" not in str(caught.value)
 
 
+@pytest.mark.parametrize("sent", ["x", [1], {"a": "x"}, {"a": None}, {"a": {"dataType": 7}}])
+def test_attributes_of_another_form_are_poison(sent: Any) -> None:
+    record = {"messageId": "m", "body": "b", "messageAttributes": sent}
+    with pytest.raises(BodyDecodeError, match="not of the form that SQS gives it"):
+        LAMBDA_RECORD.payload(record)
+    assert LAMBDA_RECORD.body(record) == "b"
+
+
+def test_an_attribute_without_a_type_is_text() -> None:
+    assert LAMBDA_RECORD.payload(_attribute(stringValue="x")) == "b"
+
+
 def _copy(record: dict[str, Any], *, fifo: bool = False, facts: Any = FACTS) -> Any:
     return copy_of(Message(record, LAMBDA_RECORD, "q"), LAMBDA_RECORD, facts, fifo=fifo)
 

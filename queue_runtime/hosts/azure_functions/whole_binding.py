@@ -1,7 +1,9 @@
-"""The parameter type that makes the host hand a batch over whole, message by message.
+"""The parameter type that makes the host hand messages over whole.
 
 `azure.functions.ServiceBusMessage` takes a batch apart into arrays, one for each property, in which
-values can slide onto other messages. This type is bound through azurefunctions-extensions-base.
+values can slide onto other messages. Bound as binary, a single message whose body is an AMQP value
+fails in the host: the extension's converter reads data sections only (azure-sdk-for-net#20236).
+This type is bound through azurefunctions-extensions-base.
 """
 
 from __future__ import annotations
@@ -20,11 +22,11 @@ _TRIGGER = "serviceBusTrigger"
 
 
 class ServiceBusDelivery(Delivery, SdkType):  # type: ignore[misc]  # the package has no types
-    """One message of a batch; `received` is the SDK's `ServiceBusReceivedMessage`."""
+    """One message; `received` is the SDK's `ServiceBusReceivedMessage`."""
 
 
 def taken() -> bool:
-    """Whether another package has a converter for this trigger: there can be one only."""
+    """Tell whether another package has a converter for this trigger; only one is allowed."""
     return get_binding_registry().get(_TRIGGER) not in (None, _converter)
 
 
