@@ -14,7 +14,7 @@ BIN := .venv/bin
 JOBS ?= auto
 NEWEST := 3.14
 # Pages that are generated from code, each by its module in scripts/.
-PAGES := settings_page guarantees_page features_page trip_picture
+PAGES := settings_hot settings_page guarantees_page features_page trip_picture
 # What tests need beyond Python: command:package, installed by `make system-packages` where missing.
 SYSTEM_PACKAGES := redis-server:redis-server promtool:prometheus
 
