@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 
-from queue_runtime.config import settings_reference
+from queue_runtime.config.table import settings_reference
 from scripts import generated
 
 PAGE = generated.DOCS / "configuration.md"

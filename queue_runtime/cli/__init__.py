@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Imported only when its command is called, since each brings what the others do not need.
 _COMMANDS = {
+    "config": "show every setting with its value, its source, and where it has no effect",
     "check": "say what would go wrong with a handler on its queue",
     "completion": "print what a shell completes our commands by",
     "invoke": "run a handler over a file of events, as Lambda or Azure Functions would",

@@ -6,11 +6,12 @@ import argparse
 from math import inf
 from typing import TYPE_CHECKING, Final, Literal
 
-from queue_runtime.config import SETTINGS
+from queue_runtime.config.table import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+APP_DIR_HELP: Final = "where modules are looked for first, such as src (the working directory)"
 _CODES: Final = "Exit codes: 0 done, 1 something was not, 2 a mistake in what was asked."
 
 
@@ -41,7 +42,7 @@ def add_target(parser: argparse.ArgumentParser, *, several: bool = False) -> Non
         "--app-dir",
         default=".",
         metavar="FOLDER",
-        help="where modules are looked for first, such as src (the working directory)",
+        help=APP_DIR_HELP,
     )
     complete_by("folder", folder)
 

@@ -18,6 +18,7 @@ from queue_runtime.cli.queues import url_of
 from queue_runtime.cli.reload import run_again_and_again
 from queue_runtime.cli.targets import find_handler
 from queue_runtime.config import load_settings
+from queue_runtime.config.load import refuse_rebinding
 from queue_runtime.errors import SettingsError
 from queue_runtime.hosts.poller import Until
 from queue_runtime.observability.exporters.logs import log_as_json, log_as_text
@@ -72,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--log-level",
-        choices=("debug", "info", "warning", "error"),
+        choices=("trace", "debug", "info", "warning", "error"),
         default="warning",
         help="the least severe lines on stderr; info has a line for each message (warning)",
     )
@@ -158,9 +159,13 @@ def _jobs(options: argparse.Namespace) -> list[Job]:
             f"{len(options.targets)} targets and {len(queues)} --queue: give one for each target, "
             "in the same order, or none where the handlers say theirs"
         )
-    return [
+    jobs = [
         _job(target, queue, options) for target, queue in zip(options.targets, queues, strict=True)
     ]
+    refuse_rebinding(
+        (j.target, j.handler.definition.settings.get("queue"), j.settings) for j in jobs
+    )
+    return jobs
 
 
 def _job(target: str, queue: str | None, options: argparse.Namespace) -> Job:

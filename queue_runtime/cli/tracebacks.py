@@ -8,7 +8,8 @@ import sys
 from traceback import format_exception
 from typing import TYPE_CHECKING, Final
 
-from queue_runtime.config import SETTINGS, redact
+from queue_runtime.config import redact
+from queue_runtime.config.table import SETTINGS
 from queue_runtime.printable import printable
 
 if TYPE_CHECKING:

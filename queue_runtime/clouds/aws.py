@@ -10,7 +10,7 @@ from queue_runtime.errors import MissingExtraError, QueueNotFoundError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_SERVICES = {"sqs": "SQS", "dynamodb": "DynamoDB"}
+_SERVICES = {"sqs": "SQS", "dynamodb": "DynamoDB", "secretsmanager": "Secrets Manager"}
 
 
 class QueueArn:

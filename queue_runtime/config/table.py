@@ -15,22 +15,30 @@ LONGEST_LOCK: Final = 43_200  # SQS takes no longer visibility timeout than 12 h
 
 VARIABLE: Final = "QUEUE_RUNTIME_CONFIG"  # names the file; all other variables are in the table
 SEARCHED: Final = ("queue-runtime.toml", "queue-runtime.yaml", "queue-runtime.yml")
+# Other programs have files of these names too: ours are those with a table of our name.
+SHARED: Final = ("config.toml", "config.yaml", "config.yml")
 
 _TRUTH: Final = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),
     **dict.fromkeys(("false", "0", "no", "off"), False),
 }
 _EVERYWHERE: Final[Mapping[str, str]] = {}
-_AT_ONCE: Final = {
-    "functions": "Service Bus gives a message back at once; set QUEUE_DELAYED_RETRIES to delay it",
-}
 _SERVICE_BUS_ONLY: Final = "messages come from the Service Bus trigger alone"
 _SQS_ONLY: Final = "messages come from the SQS event source alone"
 _COMMANDS_ONLY: Final = "only the commands poll and invoke print them"
 _NOT_SCRAPED: Final = "nobody can fetch metrics from a function; choose"
+_XRAY: Final[Mapping[object, str]] = {"xray": "the X-Ray SDK records on Lambda only; choose otel"}
 _POLL_ONLY: Final = {
     "lambda": "Lambda receives, and starts and stops processes, by itself",
     "functions": "the Functions host receives, and starts and stops processes, by itself",
+}
+_AT_ONCE: Final = {
+    "servicebus": "Service Bus gives a message back at once; set QUEUE_DELAYED_RETRIES to delay it",
+}
+_AZURE_ONLY: Final = {
+    "functions": "the host reads what register(connection=...) names: NAME__clientId and the like",
+    "sqs": "AWS is asked, by the credentials that its SDK finds",
+    "local": "a local queue asks no service",
 }
 _NO_BREAKER: Final = {
     "functions": "what is given back comes back at once, so it would only use up its deliveries",
@@ -42,8 +50,11 @@ class Setting:
 
     - `environment`: the variables that say it, first one first. Theirs is the guide's unit, which
       `plus` and `divisor` turn into ours; files, decorators and options write ours.
-    - `unusable`: by host, why a value has no effect there: any value, or each of some.
+    - `unusable`: by place, why a value has no effect there: any value, or each of some. Places are
+      hosts (lambda, functions, poll) and transports (sqs, servicebus, local).
     - `unless`: the switch that gives it an effect all the same.
+    - `shared`: its variable is other software's too, so that one in vain is no mistake.
+    - `per_process`: a table of one queue cannot say it.
     """
 
     __slots__ = (
@@ -57,8 +68,10 @@ class Setting:
         "low",
         "meaning",
         "name",
+        "per_process",
         "plus",
         "secret",
+        "shared",
         "unless",
         "unusable",
     )
@@ -80,6 +93,8 @@ class Setting:
         secret: bool = False,
         unusable: Mapping[str, str | Mapping[object, str]] = _EVERYWHERE,
         unless: str = "",
+        shared: bool = False,
+        per_process: bool = False,
     ) -> None:
         self.name = name
         self.environment = tuple(environment.split())
@@ -90,12 +105,12 @@ class Setting:
         self.choices = choices
         self.plus, self.divisor = plus, divisor
         self.secret = secret
-        self.unusable = unusable
-        self.unless = unless
+        self.unusable, self.unless = unusable, unless
+        self.shared, self.per_process = shared, per_process
 
-    def unusable_on(self, host: str, value: object) -> str:
-        """Say why a value has no effect on a host; nothing where it has one."""
-        why = self.unusable.get(host, "")
+    def unusable_on(self, place: str, value: object) -> str:
+        """Say why a value has no effect on a host or transport; nothing where it has one."""
+        why = self.unusable.get(place, "")
         return why if isinstance(why, str) else why.get(value, "")
 
     def parse(self, text: str) -> object:
@@ -182,7 +197,10 @@ SETTINGS: Final = {
             "QUEUE_DLQ_NAME",
             None,
             "Where dead-lettered messages go: a name, an ARN or a URL.",
-            unusable={"functions": "Service Bus dead-letters into a sub-queue of its own"},
+            unusable={
+                "servicebus": "Service Bus dead-letters into a sub-queue of its own",
+                "local": "a local queue keeps its dead letters itself",
+            },
         ),
         Setting(
             "receive_seconds",
@@ -207,7 +225,7 @@ SETTINGS: Final = {
             high=LONGEST_LOCK,
             unusable={
                 "lambda": "the queue's own visibility timeout counts",
-                "functions": "the lock duration of the queue or subscription counts",
+                "servicebus": "the lock duration of the queue or subscription counts",
             },
         ),
         Setting(
@@ -217,6 +235,7 @@ SETTINGS: Final = {
             "How often a message is delivered before it is dead-lettered, the first time included.",
             kind=int,
             low=1,
+            high=2_000,  # as many as Service Bus counts
             plus=1,
         ),
         Setting(
@@ -247,6 +266,7 @@ SETTINGS: Final = {
             "How many messages, or groups of messages, are handled at the same time.",
             kind=int,
             low=1,
+            high=10_000,
             unusable={"functions": "host.json says how many calls run at the same time"},
         ),
         Setting(
@@ -256,6 +276,7 @@ SETTINGS: Final = {
             "The most messages that a poller holds at once, running or waiting.",
             kind=int,
             low=1,
+            high=120_000,  # as many as SQS lets a queue's consumers hold
             unusable=_POLL_ONLY,
         ),
         Setting(
@@ -286,6 +307,7 @@ SETTINGS: Final = {
             kind=int,
             low=1,
             high=256,
+            per_process=True,
             unusable=_POLL_ONLY,
         ),
         Setting(
@@ -306,6 +328,7 @@ SETTINGS: Final = {
             "After so long without a turn of the event loop a poller writes the stacks of all "
             "threads to stderr and is killed, its messages locked; 0 never does.",
             kind=float,
+            per_process=True,
             high=WEEK,
             unusable=_POLL_ONLY,
         ),
@@ -316,6 +339,8 @@ SETTINGS: Final = {
             "After receiving so many messages a poller's process ends cleanly, and is replaced "
             "where there are several; 0 sets no limit.",
             kind=int,
+            high=1_000_000_000,
+            per_process=True,
             unusable=_POLL_ONLY,
         ),
         Setting(
@@ -325,6 +350,8 @@ SETTINGS: Final = {
             "Above so many MiB of resident memory a poller's process ends cleanly, and is "
             "replaced where there are several; 0 sets no limit.",
             kind=int,
+            high=100_000_000,
+            per_process=True,
             unusable=_POLL_ONLY,
         ),
         Setting(
@@ -333,6 +360,10 @@ SETTINGS: Final = {
             False,
             "Service Bus: delay a retry by a scheduled copy instead of having it back at once.",
             kind=bool,
+            unusable={
+                "sqs": "SQS delays a retry by itself",
+                "local": "a local queue delays a retry by itself",
+            },
         ),
         Setting(
             "error_text",
@@ -347,7 +378,10 @@ SETTINGS: Final = {
             None,
             "Load the AWS SDK while the function starts instead of when it is first needed.",
             choices=("init",),
-            unusable={"functions": "the AWS SDK is not used there"},
+            unusable={
+                "functions": "the AWS SDK is not used there",
+                "poll": "a poller loads what it needs when it starts",
+            },
         ),
         Setting(
             "breaker_failures",
@@ -355,6 +389,7 @@ SETTINGS: Final = {
             0,
             "How many failures in a row open the circuit breaker; 0 leaves it off.",
             kind=int,
+            high=1_000_000,
             unusable=_NO_BREAKER,
         ),
         Setting(
@@ -374,6 +409,7 @@ SETTINGS: Final = {
             "How many successes in a row close it.",
             kind=int,
             low=1,
+            high=1_000_000,
             unusable=_NO_BREAKER,
         ),
         Setting(
@@ -405,6 +441,10 @@ SETTINGS: Final = {
             "QUEUE_LOCAL_DIRECTORY",
             ".queue-runtime",
             "Where local:// queues keep their files.",
+            unusable={
+                "sqs": "only local:// queues are files",
+                "servicebus": "only local:// queues are files",
+            },
         ),
         Setting(
             "health_port",
@@ -413,6 +453,7 @@ SETTINGS: Final = {
             "The port of a poller's health endpoints; 0 leaves them off.",
             kind=int,
             high=65_535,
+            per_process=True,
             unusable=_POLL_ONLY,
         ),
         Setting(
@@ -421,6 +462,7 @@ SETTINGS: Final = {
             None,
             "The address that the health endpoints listen on, such as 127.0.0.1; none means "
             "every IPv4 and IPv6 address.",
+            per_process=True,
             unusable=_POLL_ONLY,
         ),
         Setting(
@@ -438,6 +480,7 @@ SETTINGS: Final = {
             None,
             "Write log lines as JSON, with the message's fields on the handler's own lines too.",
             choices=("json",),
+            per_process=True,
         ),
         Setting(
             "info_lines",
@@ -445,6 +488,8 @@ SETTINGS: Final = {
             0,
             "The most INFO lines about messages in a second, more are left out; 0 writes them all.",
             kind=int,
+            high=1_000_000,
+            per_process=True,
         ),
         Setting(
             "metrics",
@@ -452,9 +497,16 @@ SETTINGS: Final = {
             None,
             "Where metrics go. A poller's health port has them for Prometheus all the same.",
             choices=("prometheus", "otlp", "emf", "azure-monitor"),
+            per_process=True,
             unusable={
                 "lambda": {"prometheus": f"{_NOT_SCRAPED} emf or otlp"},
-                "functions": {"prometheus": f"{_NOT_SCRAPED} azure-monitor or otlp"},
+                "functions": {
+                    "prometheus": f"{_NOT_SCRAPED} azure-monitor or otlp",
+                    "emf": "CloudWatch does not read the lines of a Functions app",
+                },
+                "poll": {
+                    "emf": "EMF is for functions, and written at the end only; choose prometheus"
+                },
             },
         ),
         Setting(
@@ -463,7 +515,7 @@ SETTINGS: Final = {
             None,
             "What records spans: OpenTelemetry, or on Lambda the X-Ray SDK.",
             choices=("otel", "xray"),
-            unusable={"functions": {"xray": "the X-Ray SDK records on Lambda only; choose otel"}},
+            unusable={"functions": _XRAY, "poll": _XRAY},
         ),
         Setting(
             "semconv",
@@ -498,8 +550,9 @@ SETTINGS: Final = {
             "Service Bus by key; left out, a managed or workload identity signs in.",
             secret=True,
             unusable={
-                "lambda": _SQS_ONLY,
                 "functions": "register(connection=...) names the app setting to connect by",
+                "sqs": "only Service Bus is reached by it",
+                "local": "only Service Bus is reached by it",
             },
         ),
         Setting(
@@ -507,13 +560,83 @@ SETTINGS: Final = {
             "AZURE_CLIENT_ID",
             None,
             "The identity that signs in to Azure, where it is not the system-assigned one.",
+            unusable=_AZURE_ONLY,
+            shared=True,
         ),
-        Setting("azure_tenant_id", "AZURE_TENANT_ID", None, "That identity's tenant."),
+        Setting(
+            "azure_tenant_id",
+            "AZURE_TENANT_ID",
+            None,
+            "That identity's tenant.",
+            unusable=_AZURE_ONLY,
+            shared=True,
+        ),
+        Setting(
+            "azure_client_secret",
+            "AZURE_CLIENT_SECRET",
+            None,
+            "The secret of an app that signs in to Azure, with its client and tenant id.",
+            secret=True,
+            unusable=_AZURE_ONLY,
+            shared=True,
+        ),
         Setting(
             "aws_region",
             "AWS_REGION AWS_DEFAULT_REGION",
             None,
             "The queue's region, where its URL or ARN does not say it.",
+            unusable={
+                "servicebus": "the namespace says where it is",
+                "local": "a local queue is on this machine",
+            },
+            shared=True,
+        ),
+        Setting(
+            "idempotency_password",
+            "QUEUE_IDEMPOTENCY_PASSWORD",
+            None,
+            "The password of a Redis store, where its URL has none.",
+            secret=True,
+        ),
+        Setting(
+            "environment",
+            "QUEUE_ENVIRONMENT",
+            None,
+            "Which environment this is, such as prod; chooses the file's table [env.prod].",
+            per_process=True,
+        ),
+        Setting(
+            "application",
+            "QUEUE_APPLICATION",
+            None,
+            "The application's name, for the template of queue names.",
+            per_process=True,
+        ),
+        Setting(
+            "name_template",
+            "QUEUE_NAME_TEMPLATE",
+            None,
+            "Makes queue names of what decorators and the file say, such as "
+            "{environment}-{application}-{purpose}.",
+            per_process=True,
+        ),
+        Setting(
+            "secret_seconds",
+            "QUEUE_SECRET_SECONDS",
+            300.0,
+            "How long a secret from a store is used before it is read there again.",
+            kind=float,
+            low=10,
+            high=WEEK,
+            per_process=True,
+        ),
+        Setting(
+            "explain_at_start",
+            "QUEUE_EXPLAIN",
+            False,
+            "Log every setting with its value and its source, once, at the start.",
+            kind=bool,
+            per_process=True,
         ),
     )
 }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 from queue_runtime.definition import Shape, settings_of
 from queue_runtime.dispatch import Order, as_one, at_once, in_turn
 from queue_runtime.observability.events import GroupsOfDelivery, events
+from queue_runtime.observability.settings_lines import begin_with
 from queue_runtime.outcome import ACK, Outcome, unrun
 from queue_runtime.pipeline import Pipeline
 from queue_runtime.settlement.failures import outcomes_of
@@ -134,8 +135,7 @@ class PushDelivery:
         wanted = self.settings.logs or self.settings.metrics or self.settings.tracing
         self.watch: Watch | None = self._new_watch() if wanted else None
         self.pipeline = self._new_pipeline()
-        for sentence in (*self.settings.warnings, *self.settings.unusable_on(host, used)):
-            events.warning(self.settings.queue, "settings", "%s", sentence)
+        begin_with(self.settings.queue, self.settings, host, but=used)
 
     async def process(
         self, messages: Messages, arrival: Arrival, place: Settles

@@ -139,7 +139,11 @@ class Idempotency:
 
     def _open(self, definition: HandlerDefinition, settings: Settings) -> IdempotencyStore:
         if settings.idempotency_store is not None:
-            return open_store(settings.idempotency_store)
+            return open_store(
+                settings.idempotency_store,
+                secret=settings.secret("idempotency_store"),
+                password=settings.secret("idempotency_password"),
+            )
         if self.store is None or isinstance(self.store, str):
             raise SettingsError(
                 f"{definition.name} is idempotent and has no store: set QUEUE_IDEMPOTENCY_STORE "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import wraps
-from logging import ERROR, INFO, WARNING, getLogger
+from logging import DEBUG, ERROR, INFO, WARNING, addLevelName, getLogger
 from threading import local
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeAlias, TypeVar
 
@@ -30,6 +30,10 @@ FIELDS: Final = (
     "operation",
     "delivery_count",
 )
+# Below DEBUG: each step inside of an operation.
+TRACE: Final = 5
+addLevelName(TRACE, "TRACE")
+
 _MOST_CAUSES: Final = 3
 _MOST_FRAMES: Final = 12
 # Of a line about several messages: so many are named, each in so many characters.
@@ -150,6 +154,14 @@ class LogLines:
     a queue the format names it. Arguments are escaped and cut. An exception among them is shown by
     its type, or by its text where that is ours. `raised` adds type and place of an error.
     """
+
+    def trace(self, about: Subject, operation: str, text: str, *arguments: object) -> None:
+        """Write of a step inside of an operation."""
+        self._write(TRACE, about, operation, text, arguments)
+
+    def debug(self, about: Subject, operation: str, text: str, *arguments: object) -> None:
+        """Write of configuration, connections and what is a provider's own."""
+        self._write(DEBUG, about, operation, text, arguments)
 
     def info(
         self, about: Subject, operation: str, text: str, *arguments: object, **extra: object

@@ -205,6 +205,11 @@ DEPTH: Final = Gauge(
 OLDEST_SECONDS: Final = Gauge(
     "queue_oldest_message_seconds", _QUEUE, "Age of the oldest message that waits"
 )
+SECRET_SECONDS: Final = Gauge(
+    "queue_secret_expires_seconds",
+    ("queue", "setting"),
+    "Time until a secret ends, where its store or the secret itself says so",
+)
 
 INSTRUMENTS: Final[tuple[Counter | Gauge | Histogram, ...]] = (
     MESSAGES_SENT,
@@ -231,4 +236,5 @@ INSTRUMENTS: Final[tuple[Counter | Gauge | Histogram, ...]] = (
     BREAKER_STATE,
     DEPTH,
     OLDEST_SECONDS,
+    SECRET_SECONDS,
 )

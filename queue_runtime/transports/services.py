@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from queue_runtime.config import redact
 from queue_runtime.config.services import BY_PROVIDER, BY_SCHEME, SERVICES
 from queue_runtime.errors import QueueNotFoundError
+from queue_runtime.observability.events import events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,10 +51,25 @@ def open_transport(url: str, *, settings: Settings | None = None, handler: str =
         settings = load_settings()
     url = queue_url(url, settings)
     try:
-        return _opener(url)(url, settings, handler)
+        transport = _opener(url)(url, settings, handler)
+        _say_opened(transport)
+        return transport
     except QueueNotFoundError as error:
         # It says what was given, which may be a connection string or have a password in it.
         raise QueueNotFoundError(redact(str(error))) from None
+
+
+def _say_opened(transport: Transport) -> None:
+    events.debug(
+        transport.queue,
+        "connect",
+        "%s is opened: %s, %s, locks of %g s, at most %d messages a request",
+        transport.queue,
+        getattr(transport, "system", "local"),
+        "ordered" if transport.ordered else "not ordered",
+        float(transport.lock_seconds),
+        transport.batch_size,
+    )
 
 
 def _opener(url: str) -> Opener:

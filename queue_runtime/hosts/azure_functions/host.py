@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from queue_runtime.clouds.azure_settlement import SettlementClient
-from queue_runtime.config import SETTINGS
+from queue_runtime.config.table import SETTINGS
 from queue_runtime.dispatch import Deadline
 from queue_runtime.errors import InvocationFailedError
 from queue_runtime.hosts.azure_functions.lock_renewal import LockRenewal, lock_seconds_left

@@ -7,6 +7,7 @@ import typing
 from typing import TYPE_CHECKING, Any, TypeAlias
 from weakref import WeakKeyDictionary
 
+from queue_runtime.config.load import refuse_rebinding
 from queue_runtime.definition import Shape, settings_of
 from queue_runtime.errors import HandlerDefinitionError, MissingExtraError, QueueNotFoundError
 from queue_runtime.hosts.azure_functions.host import DEAD_LETTERS, FunctionsHost, Source
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 Entity: TypeAlias = dict[str, str]
 
 _names: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
+# Of each app the handlers whose queues the settings name.
+_settings_of: WeakKeyDictionary[Any, list[tuple[str, object, Settings]]] = WeakKeyDictionary()
 
 
 def register(
@@ -87,6 +90,10 @@ def register(
         renew_locks=renew_locks,
     )
     known = settings_of(handler, settings)
+    if queue is None and topic is None:
+        named = _settings_of.setdefault(app, [])
+        named.append((title, definition.settings.get("queue"), known))
+        refuse_rebinding(named)
     entity, says_sessions = _entity(title, known, queue, topic, subscription)
     check_entity(title, entity)
     sessions = sessions or says_sessions

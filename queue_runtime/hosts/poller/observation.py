@@ -110,11 +110,3 @@ def _say_what_is_useless(settings: Settings, queue: str) -> None:
         events.say_once(
             queue, "metrics", "nobody can fetch its metrics: set QUEUE_HEALTH_PORT as well"
         )
-    if settings.metrics == "emf":
-        events.say_once(
-            queue, "metrics", "EMF is for functions, and written at the end only: choose prometheus"
-        )
-    if settings.tracing == "xray":
-        events.say_once(
-            queue, "tracing", 'tracing="xray" records nothing outside Lambda: write "otel"'
-        )

@@ -9,7 +9,7 @@ from queue_runtime.definition import settings_of
 from queue_runtime.hosts.poller.counts import PollStats
 from queue_runtime.hosts.poller.liveness import Liveness
 from queue_runtime.hosts.poller.run import PollerRun, Until
-from queue_runtime.observability.events import events
+from queue_runtime.observability.settings_lines import begin_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,8 +45,8 @@ class Poller:
         self.settings = settings_of(handler, settings)
         self.definition = handler.definition.bound(self.settings)
         self.stats = PollStats()
-        for sentence in (*self.settings.warnings, *self.settings.unusable_on("poll")):
-            events.warning(transport.queue, "settings", "%s", sentence)
+        service = getattr(transport, "system", "local").removeprefix("aws_")
+        begin_with(transport.queue, self.settings, "poll", service)
         if transport.ordered:
             self.definition.refuse_order(transport.queue)
         self._transport = transport

@@ -9,11 +9,17 @@ from queue_runtime.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from queue_runtime.config import Secret
     from queue_runtime.idempotency.store import IdempotencyStore
 
 
-def open_store(url: str) -> IdempotencyStore:
+def open_store(
+    url: str, *, secret: Secret | None = None, password: Secret | None = None
+) -> IdempotencyStore:
     """Open the store that a URL names; its module, and no other, is imported for it.
+
+    `secret` is the URL where a store of secrets keeps it, and `password` one that the URL leaves
+    out; Redis takes another value of either without a restart.
 
     - `memory://`: this process only; a new, empty one each time.
     - `sqlite:///claims.db`, `sqlite:////var/lib/claims.db`: a file, for this machine's processes.
@@ -33,7 +39,13 @@ def open_store(url: str) -> IdempotencyStore:
             f"idempotency_store: {_without_credentials(url)!r} is no store: it has to start with "
             f"one of {known}"
         )
-    return opener(url, rest)
+    try:
+        if opener is _redis:
+            return _redis(url, rest, secret, password)
+        return opener(url, rest)
+    except SettingsError as error:
+        # It says what was given, which may have a password in it.
+        raise SettingsError(_without_credentials(str(error))) from None
 
 
 def _memory(url: str, rest: str) -> IdempotencyStore:
@@ -63,12 +75,19 @@ def _dynamodb(url: str, rest: str) -> IdempotencyStore:
     return DynamoDbStore(table, region=region or None)
 
 
-def _redis(url: str, rest: str) -> IdempotencyStore:
+def _redis(
+    url: str, rest: str, secret: Secret | None = None, password: Secret | None = None
+) -> IdempotencyStore:
     from queue_runtime.idempotency.stores.redis import RedisStore
 
     if not rest.strip("/"):
         raise SettingsError("idempotency_store: no host is named: write redis://host:6379/0")
-    return RedisStore(url)
+    try:
+        return RedisStore(url, secret=secret, password=password)
+    except ValueError as error:  # a port that is none
+        raise SettingsError(
+            f"idempotency_store: {url!r} is no URL of Redis ({error}): write redis://host:6379/0"
+        ) from None
 
 
 def _cosmos(url: str, rest: str) -> IdempotencyStore:

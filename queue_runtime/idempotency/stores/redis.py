@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit, urlunsplit
 
+from queue_runtime.config import Secret
 from queue_runtime.errors import MissingExtraError
 from queue_runtime.idempotency import body_digests
 from queue_runtime.idempotency.store import FRESH, found
@@ -73,14 +75,25 @@ class RedisStore:
     Args:
         url: `redis://` or `rediss://`, with host, port and database.
         client: None makes one from the URL.
+        secret: the URL as it is kept in a store, whose user and password may change there.
+        password: instead of one in the URL; it may change too.
         clock: None takes the server's own, which all who use it agree on.
 
     Raises:
         MissingExtraError: the client library is not installed.
     """
 
-    def __init__(self, url: str = "", *, client: Any = None, clock: Clock | None = None) -> None:
-        self._client = client or _client(url)
+    def __init__(
+        self,
+        url: str = "",
+        *,
+        client: Any = None,
+        clock: Clock | None = None,
+        secret: Secret | None = None,
+        password: Secret | None = None,
+    ) -> None:
+        self._login = _Login(secret or Secret(url), password)
+        self._client = client or _client(url, self._login)
         self._clock = clock
         register = self._client.register_script
         self._claim, self._extend = register(_CLAIM), register(_EXTEND)
@@ -113,7 +126,16 @@ class RedisStore:
         payloads = [body_digests.exact_part(claim.payload) for claim in claims]
         added = [body_digests.added_part(claim.payload) for claim in claims]
         keys = [_key(claim.key) for claim in claims]
-        return script(keys=keys, args=[owner, span, now, *payloads, *added])
+        arguments = [owner, span, now, *payloads, *added]
+        version = self._login.version
+        try:
+            return script(keys=keys, args=arguments)
+        except Exception as error:
+            # A refusal, which comes before anything is run; the library's own class of it needs
+            # the library, which a client that was given may not be of.
+            if type(error).__name__ != "AuthenticationError" or not self._login.renew(version):
+                raise
+            return script(keys=keys, args=arguments)
 
 
 def _key(key: str) -> str:
@@ -127,13 +149,56 @@ def _found(answer: Sequence[Any]) -> Found:
     return found(done=done == b"1", remaining=left / 1000, payload=payload)
 
 
-def _client(url: str) -> Any:
+class _Login:
+    """User and password as they are now; redis-py asks for them with each new connection."""
+
+    def __init__(self, url: Secret, password: Secret | None) -> None:
+        self._url, self._password = url, password
+
+    @property
+    def version(self) -> int:
+        """Which of the values is the latest."""
+        return self._kept.version
+
+    @property
+    def known(self) -> bool:
+        """Whether there is anything to sign in with."""
+        return bool(self.get_credentials())
+
+    @property
+    def _kept(self) -> Secret:
+        return self._password or self._url
+
+    def renew(self, version: int) -> bool:
+        """Read it again after that version was refused; True where there is another."""
+        return self._kept.renew(version)
+
+    def get_credentials(self) -> tuple[str, ...]:
+        """Give `(user, password)`, `(password,)`, or nothing."""
+        parts = urlsplit(self._url.reveal())
+        user = unquote(parts.username or "")
+        password = self._password.reveal() if self._password else unquote(parts.password or "")
+        return tuple(text for text in (user, password) if text)
+
+
+def _client(url: str, login: _Login) -> Any:
     try:
         from redis import Redis
         from redis.backoff import ExponentialWithJitterBackoff
+        from redis.credentials import CredentialProvider
         from redis.retry import Retry
     except ImportError:
         raise MissingExtraError("an idempotency store in Redis", "redis") from None
+
+    class Provider(CredentialProvider):
+        def get_credentials(self) -> tuple[str, ...]:  # type: ignore[override]  # one or two, as its documentation says
+            return login.get_credentials()
+
+    options: dict[str, Any] = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
     # A script that took effect although its answer was lost may be run again.
-    retry = Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 2)
-    return Redis.from_url(url, socket_timeout=2.0, socket_connect_timeout=2.0, retry=retry)
+    options["retry"] = Retry(ExponentialWithJitterBackoff(cap=0.5, base=0.05), 2)
+    if login.known:
+        parts = urlsplit(url)
+        url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        options["credential_provider"] = Provider()
+    return Redis.from_url(url, **options)

@@ -79,7 +79,7 @@ def connection_to(address: ServiceBusAddress, settings: Settings) -> ServiceBusC
     Raises:
         SettingsError: neither says where the namespace is, or they differ; the text has the fix.
     """
-    secret = settings.connection_string
+    secret = settings.secret("connection_string")
     if secret is not None:
         connection = ServiceBusConnection(secret)
         _check_string(address, secret.reveal(), connection.host)
@@ -93,6 +93,7 @@ def connection_to(address: ServiceBusAddress, settings: Settings) -> ServiceBusC
         namespace=_host(address.namespace),
         client_id=settings.azure_client_id,
         tenant_id=settings.azure_tenant_id,
+        client_secret=settings.secret("azure_client_secret"),
     )
 
 

@@ -70,8 +70,9 @@ class Counters:
 
     def close(self) -> None:
         """Let go of the connection."""
-        if self._client is not None:
-            self._client.close()
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
 
     async def _answer(self) -> Depth:
         # A daemon: neither a caller nor the end of the process waits for a peer that is silent.
@@ -84,6 +85,8 @@ class Counters:
         if self._has_answered and not _is_refusal(error):
             raise translated(error, self._address.queue) from error
         self._asks_again_at = monotonic() + PAUSE_SECONDS
+        if _is_refusal(error):
+            self.close()  # the next client is made with the key as it is then
         events.say_once(self._address.queue, "depth", _why_not(error))
 
     def _ask(self) -> Depth:

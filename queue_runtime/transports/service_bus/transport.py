@@ -6,7 +6,7 @@ from asyncio import gather
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from queue_runtime.clouds.azure import service_bus_client
-from queue_runtime.errors import MissingExtraError, TransportError
+from queue_runtime.errors import AccessDeniedError, MissingExtraError, TransportError
 from queue_runtime.observability.span_attributes import SpanPlace
 from queue_runtime.settlement.failures import SettleFailure
 from queue_runtime.transports.base import SendResult
@@ -115,6 +115,7 @@ class ServiceBusTransport:
             address.entity,
             lambda: service_bus_client(connection, seconds=SEND_SECONDS),
             seconds=SEND_SECONDS,
+            connection=connection,
         )
         self._settling = Settling(self.queue, self._send_copies)
         self.abilities = delays_of(
@@ -135,7 +136,13 @@ class ServiceBusTransport:
         With sessions, they are all of one session, and `wait` is a second and a half or more.
         """
         self._check_open()
-        return await self._thread.run_cancellable(self._receive(limit, wait))
+        version = self._connection.version
+        try:
+            return await self._thread.run_cancellable(self._receive(limit, wait))
+        except AccessDeniedError:
+            if not await self._connection.renewed(version):
+                raise
+            return await self._thread.run_cancellable(self._receive(limit, wait))
 
     async def settle(self, steps: Sequence[Step]) -> Sequence[SettleFailure]:
         """Carry steps out, side by side; see `Transport.settle`."""

@@ -34,13 +34,42 @@ def test_a_file_in_the_working_directory_is_read(folder: Path, name: str, text: 
     assert (settings.queue, settings.max_deliveries) == ("orders", 5)
     origin = settings.origin("max_deliveries")
     assert (origin.layer, origin.key, origin.path) == ("file", "max_deliveries", name)
-    assert str(origin) == f"file {name}, key max_deliveries"
+    line = 1 + text[: text.index("max_deliveries")].count("\n")
+    assert (origin.line, str(origin)) == (line, f"file {name}:{line}, key max_deliveries")
 
 
-@pytest.mark.parametrize("name", ["config.toml", "config.yaml", "pyproject.toml"])
-def test_files_of_other_programs_are_not_searched(folder: Path, name: str) -> None:
-    (folder / name).write_text('queue = "theirs"\n')
-    assert load_settings(environ={}).queue is None
+@pytest.mark.parametrize("name", ["config.toml", "config.yaml", "config.yml", "pyproject.toml"])
+@pytest.mark.parametrize("text", ['queue = "theirs"\n', "queue-runtime is named: [here", "{}"])
+def test_files_of_other_programs_are_left_alone(folder: Path, name: str, text: str) -> None:
+    if "named" in text and name != "pyproject.toml":
+        text = "# queue-runtime reads another file\n"
+    (folder / name).write_text(text)
+    settings = load_settings(environ={})
+    assert (settings.queue, settings.warnings) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("config.toml", '[web]\nport = 1\n[queue-runtime]\nqueue = "ours"\n'),
+        ("config.yaml", "web: {port: 1}\nqueue-runtime:\n  queue: ours\n"),
+        ("config.yml", "web: {port: 1}\n\nqueue-runtime: {queue: ours}\n"),
+    ],
+)
+def test_a_shared_file_is_read_where_it_has_our_table(folder: Path, name: str, text: str) -> None:
+    (folder / name).write_text(text)
+    settings = load_settings(environ={})
+    line = 1 + text[: text.index("queue: ") if "queue: " in text else text.index("queue =")].count(
+        "\n"
+    )
+    assert (settings.queue, settings.warnings) == ("ours", [])
+    assert str(settings.origin("queue")) == f"file {name}:{line}, key queue"
+
+
+def test_a_broken_shared_file_that_names_us_is_an_error(folder: Path) -> None:
+    (folder / "config.toml").write_text("[queue-runtime\n")
+    with pytest.raises(SettingsError, match=r"file config\.toml: is not TOML"):
+        load_settings(environ={})
 
 
 def test_the_first_file_wins_and_the_hidden_one_is_warned_of(folder: Path) -> None:
@@ -86,7 +115,7 @@ def test_a_file_that_goes_away_meanwhile_is_a_problem_of_the_file(folder: Path) 
 def test_a_file_without_settings_is_fine(folder: Path, name: str, text: str) -> None:
     (folder / name).write_text(text)
     settings = load_settings(file=folder / name, environ={})
-    assert {origin for _, _, origin in settings.explain()} == {"default"}
+    assert {row.source for row in settings.explain()} == {"default"}
 
 
 @pytest.mark.parametrize(
@@ -148,14 +177,15 @@ def test_keys_and_types_of_a_file_are_checked(folder: Path) -> None:
         "max_deliverys: 3\nqueue:\nconcurrency: '4'\nprovider: {a: 1}\n1: 2\nerror_text: no\n"
     )
     message = _wrong(folder / "a.yaml")
-    source = f"file {folder / 'a.yaml'}, key"
+    source = f"file {folder / 'a.yaml'}"
     assert message.splitlines() == [
         "settings: 5 are wrong",
-        f"  {source} max_deliverys: is no setting; did you mean max_deliveries?",
-        f"  {source} queue: nothing cannot be queue; write a text that is not empty",
-        f"  {source} concurrency: '4' cannot be concurrency; write a whole number of 1 or more",
-        f"  {source} provider: a dict cannot be provider; write azure, aws or local",
-        f"  {source} 1: is no setting; remove it",
+        f"  {source}:1, key max_deliverys: is no setting; did you mean max_deliveries?",
+        f"  {source}:2, key queue: nothing cannot be queue; write a text that is not empty",
+        f"  {source}:3, key concurrency: '4' cannot be concurrency; write a whole number of 1 or "
+        "more, at most 10000",
+        f"  {source}:4, key provider: a dict cannot be provider; write azure, aws or local",
+        f"  {source}:5, key 1: is no setting; remove it",
     ]
 
 

@@ -41,7 +41,7 @@ def test_each_layer_goes_over_those_before_it(folder: Path, top: int) -> None:
         == [
             "default",
             "decorator argument concurrency",
-            "file f.toml, key concurrency",
+            "file f.toml:1, key concurrency",
             "environment variable QUEUE_CONCURRENCY",
             "argument concurrency",
         ][top]
@@ -79,7 +79,8 @@ def test_an_option_is_parsed_from_what_was_typed_in_our_unit() -> None:
 
 def test_a_call_gives_values_of_the_right_type_instead_of_text() -> None:
     assert _lines(arguments={"max_deliveries": "3"})[1:] == [
-        "argument max_deliveries: '3' cannot be max_deliveries; write a whole number of 1 or more"
+        "argument max_deliveries: '3' cannot be max_deliveries; write a whole number of 1 or "
+        "more, at most 2000"
     ]
 
 
@@ -105,9 +106,10 @@ def test_everything_wrong_is_told_at_once_a_line_each() -> None:
     assert lines == [
         "settings: 8 are wrong",
         "decorator argument max_deliverys: is no setting; did you mean max_deliveries?",
-        "decorator argument in_flight: 0 cannot be in_flight; write a whole number of 1 or more",
+        "decorator argument in_flight: 0 cannot be in_flight; write a whole number of 1 or more, "
+        "at most 120000",
         "environment variable QUEUE_MAX_RETRY_ATTEMPTS: '-1' cannot be max_deliveries; "
-        "write a whole number of 0 or more",
+        "write a whole number of 0 or more, at most 1999",
         "environment variable QUEUE_RETRY_BACKOFF_MS: '1s' cannot be backoff_seconds; "
         "write a number of 0 or more, at most 604800000",
         "environment variable QUEUE_DELAYED_RETRIES: 'maybe' cannot be delayed_retries; "
@@ -238,7 +240,7 @@ def test_a_reference_is_resolved_and_what_it_stands_for_stays_hidden() -> None:
     assert settings.connection_string == Secret(CONNECTION + "hunter2")
     assert settings.queue == "hidden-name"
     assert settings.origin("queue").reference == "secret://v/name"
-    shown = f"{settings!r} {settings.explain()}"
+    shown = f"{settings!r} {[row.as_dict() for row in settings.explain()]}"
     assert "hunter2" not in shown
     assert "hidden-name" not in shown
     assert "decorator argument queue by secret://v/name" in shown
@@ -256,7 +258,11 @@ def test_only_the_reference_in_effect_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("resolver", "why"),
     [
-        (None, "no secret resolver was given: pass load_settings(resolver=...)"),
+        (
+            None,
+            "no secret resolver was given: pass load_settings(resolver=...), or install a package "
+            "with an entry point in the group queue_runtime.secret_stores",
+        ),
         (Vault(), "KeyError: 'bus'; correct the reference, or allow it to be read"),
         (Vault(bus=" \n"), "it resolves to nothing: put a value there"),
     ],
@@ -295,7 +301,11 @@ def test_settings_never_show_a_secret(said: dict[str, object]) -> None:
     settings = load_settings(said, environ={})
     name = next(iter(said))
     assert settings.origin(name).layer == "author"
-    for shown in (repr(settings), str(settings), f"{settings.explain()}"):
+    for shown in (
+        repr(settings),
+        str(settings),
+        f"{[row.as_dict() for row in settings.explain()]}",
+    ):
         assert "hunter2" not in shown
         assert "***" in shown
 
@@ -313,7 +323,7 @@ def test_repr_has_what_was_said_and_explain_has_everything() -> None:
     assert repr(load_settings(environ={})) == "<Settings all default>"
     settings = load_settings({"queue": "orders"}, environ={"QUEUE_RETRY_BACKOFF_MS": "250"})
     assert repr(settings) == "<Settings queue=orders backoff_seconds=0.25>"
-    rows = {name: (value, origin) for name, value, origin in settings.explain()}
+    rows = {row.name: (row.value, row.source) for row in settings.explain()}
     assert list(rows) == list(SETTINGS)
     assert rows["queue"] == ("orders", "decorator argument queue")
     assert rows["backoff_seconds"] == ("0.25", "environment variable QUEUE_RETRY_BACKOFF_MS")
@@ -348,29 +358,37 @@ def test_replace_puts_arguments_over_and_keeps_the_rest() -> None:
         first.replace(dead_letter="orders")
 
 
-UNUSABLE: dict[str, set[str]] = {
-    "lambda": {
-        "visibility_seconds",
-        "receive_seconds",
-        "processes",
-        "drain_seconds",
-        "in_flight",
-        "handler_seconds",
-        "health_port",
-        "max_memory_mb",
-        "max_messages",
-        "stuck_seconds",
-    },
-    "poll": {"reserve_seconds", "flush_seconds"},
+_OF_POLLERS = {
+    "processes",
+    "drain_seconds",
+    "in_flight",
+    "handler_seconds",
+    "health_port",
+    "max_memory_mb",
+    "max_messages",
+    "stuck_seconds",
 }
-UNUSABLE["functions"] = UNUSABLE["lambda"] | {
-    "concurrency",
-    "breaker_failures",
-    "breaker_seconds",
-    "breaker_successes",
-    "flush_seconds",
-    "backoff_seconds",
-    "max_backoff_seconds",
+_OF_LOCAL = {"local_directory"}
+_OF_RECEIVES = {"visibility_seconds", "receive_seconds"}
+_DELAYS = {"backoff_seconds", "max_backoff_seconds"}
+UNUSABLE: dict[tuple[str, str], set[str]] = {
+    ("lambda", ""): _OF_POLLERS | _OF_RECEIVES | _OF_LOCAL | {"delayed_retries"},
+    ("functions", ""): _OF_POLLERS
+    | _OF_RECEIVES
+    | _OF_LOCAL
+    | _DELAYS
+    | {
+        "concurrency",
+        "breaker_failures",
+        "breaker_seconds",
+        "breaker_successes",
+        "flush_seconds",
+    },
+    ("poll", "sqs"): {"reserve_seconds", "flush_seconds", "delayed_retries"} | _OF_LOCAL,
+    ("poll", "servicebus"): {"reserve_seconds", "flush_seconds", "visibility_seconds"}
+    | _OF_LOCAL
+    | _DELAYS,
+    ("poll", "local"): {"reserve_seconds", "flush_seconds", "delayed_retries"},
 }
 
 
@@ -379,11 +397,52 @@ def _everything_said() -> Settings:
     return load_settings(values, environ={})
 
 
-@pytest.mark.parametrize("host", ["lambda", "functions", "poll"])
-def test_what_was_said_and_has_no_effect_on_a_host_is_told(host: Any) -> None:
-    sentences = _everything_said().unusable_on(host)
-    assert {sentence.partition(" ")[0] for sentence in sentences} == UNUSABLE[host]
-    assert load_settings(environ={}).unusable_on(host) == []
+@pytest.mark.parametrize(("host", "transport"), UNUSABLE)
+def test_what_was_said_and_has_no_effect_there_is_told(host: Any, transport: str) -> None:
+    sentences = _everything_said().unusable_on(host, transport)
+    assert {sentence.partition(" ")[0] for sentence in sentences} == UNUSABLE[host, transport]
+    assert load_settings(environ={}).unusable_on(host, transport) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "transport", "variable", "text", "why"),
+    [
+        ("poll", "servicebus", "QUEUE_DLQ_NAME", "q", "into a sub-queue of its own"),
+        ("poll", "local", "QUEUE_DLQ_NAME", "q", "keeps its dead letters itself"),
+        ("functions", "", "QUEUE_DLQ_NAME", "q", "into a sub-queue of its own"),
+        ("poll", "sqs", "QUEUE_METRICS", "emf", "written at the end only; choose prometheus"),
+        ("poll", "sqs", "QUEUE_TRACING", "xray", "choose otel"),
+        ("functions", "", "QUEUE_METRICS", "emf", "CloudWatch does not read"),
+        ("poll", "servicebus", "QUEUE_RETRY_BACKOFF_MS", "9", "set QUEUE_DELAYED_RETRIES"),
+        ("poll", "servicebus", "QUEUE_VISIBILITY_TIMEOUT_SECONDS", "9", "the lock duration of"),
+    ],
+)
+def test_a_value_in_vain_is_told_by_host_and_by_transport(
+    host: Any, transport: str, variable: str, text: str, why: str
+) -> None:
+    (sentence,) = load_settings(environ={variable: text}).unusable_on(host, transport)
+    assert variable in sentence
+    assert why in sentence
+
+
+@pytest.mark.parametrize(
+    ("host", "transport", "environ"),
+    [
+        ("functions", "", {"QUEUE_METRICS": "otlp", "QUEUE_PROVIDER": "azure"}),
+        ("functions", "", {"QUEUE_RETRY_BACKOFF_MS": "1", "QUEUE_DELAYED_RETRIES": "on"}),
+        ("poll", "sqs", {"AZURE_CLIENT_ID": "of other software", "AWS_REGION": "eu-west-1"}),
+        ("lambda", "", {"AWS_REGION": "eu-west-1", "QUEUE_DLQ_NAME": "dlq"}),
+    ],
+)
+def test_a_value_that_is_used_or_other_software_s_is_not_told(
+    host: Any, transport: str, environ: dict[str, str]
+) -> None:
+    assert load_settings(environ=environ).unusable_on(host, transport) == []
+
+
+def test_another_software_s_variable_is_told_where_we_were_given_it_ourselves() -> None:
+    (sentence,) = load_settings({"azure_tenant_id": "t"}, environ={}).unusable_on("poll", "sqs")
+    assert sentence.startswith("azure_tenant_id = t (decorator argument azure_tenant_id)")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import re
 
 import pytest
@@ -40,6 +42,29 @@ KEY = "c2VjcmV0/a+b=="
         ("sqs://AKIA:ab/c+d@/orders", "sqs://AKIA:***@/orders"),
         ("redis://:p@ss@host", "redis://:***@host"),
         ("a://u:p@h1,a://v:q@h2", "a://u:***@h1,a://v:***@h2"),
+        ("redis://hunter2@cache:6379/0", "redis://***@cache:6379/0"),
+        ("redis://u:a,b@cache", "redis://u:***@cache"),
+        ("dynamodb://t?aws_secret_access_key=abc", "dynamodb://t?aws_secret_access_key=***"),
+        ("sqlite:///x.db?password=abc", "sqlite:///x.db?password=***"),
+        (
+            "https://q/?token=abc&api_key=d&code=e&n=1",
+            "https://q/?token=***&api_key=***&code=***&n=1",
+        ),
+        ("Server=x;Pwd=a b,c;Database=y", "Server=x;Pwd=***;Database=y"),
+        ("password='a, b c' and more", "password='***' and more"),
+        ("client-secret=abc X-Api-Key: abc", "client-secret=*** X-Api-Key: ***"),
+        (
+            "InstrumentationKey=0-1;IngestionEndpoint=https://x/",
+            "InstrumentationKey=***;IngestionEndpoint=https://x/",
+        ),
+        ("curl -H Bearer abc.def-ghi", "curl -H Bearer ***"),
+        ("Proxy-Authorization: Basic YWJjOmRlZg==", "Proxy-Authorization: *** ***"),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx.c2ln is over", "*** is over"),
+        ("hvs.CAESIJ1234567890", "***"),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----\nMIIB\n-----END RSA PRIVATE KEY-----",
+            "-----BEGIN RSA PRIVATE KEY-----***-----END RSA PRIVATE KEY-----",
+        ),
     ],
 )
 def test_redact_hides_the_secret_and_keeps_what_identifies(text: str, shown: str) -> None:
@@ -55,6 +80,11 @@ def test_redact_hides_the_secret_and_keeps_what_identifies(text: str, shown: str
         "SharedAccessKeyName=app",
         "invalid signature: the design=2 is old",
         "arn:aws:sqs:eu-west-1:123456789012:orders",
+        "vault://secret/prod/orders#connection by aws-secretsmanager://orders#url",
+        "secret://vault/bus: cannot be resolved",
+        "aws_access_key_id=AKIA",
+        "the lock token of message 7 has ended",
+        "--concurrency is no setting; did you mean QUEUE_CONCURRENCY?",
     ],
 )
 def test_redact_leaves_other_text_alone(text: str) -> None:
@@ -71,6 +101,57 @@ def test_no_key_survives_in_a_connection_string(key: str, padding: str, before: 
     text = f"{before};SharedAccessKeyName=app;SharedAccessKey={key}{padding};EntityPath=q"
     shown = redact(text)
     assert shown.endswith(";SharedAccessKey=***;EntityPath=q")
+
+
+_SAID = st.sampled_from(
+    [
+        "password",
+        "Pwd",
+        "AWS_SECRET_ACCESS_KEY",
+        "client-secret",
+        "apiKey",
+        "x-api-key",
+        "token",
+        "SharedAccessKey",
+        "AccountKey",
+        "refresh_token",
+        "sas",
+        "sig",
+        "InstrumentationKey",
+    ]
+)
+_WORTH = st.text("ABCDEFGHxyz0123456789+/=.,-_~!", min_size=4, max_size=40).filter(
+    lambda text: text[0].isalnum()
+)
+
+
+@given(name=_SAID, value=_WORTH, form=st.integers(0, 6), beside=st.text("ab =:;/", max_size=10))
+def test_what_looks_like_a_credential_is_hidden_in_every_notation(
+    name: str, value: str, form: int, beside: str
+) -> None:
+    # `user:12/…@` is a host, its port and a path with an @ as well.
+    kept = value.replace("/", "") if form > 4 else value
+    text = [
+        f"https://host/path?a=1&{name}={value}&b=2",
+        f"Endpoint=sb://host/;{name}={value};EntityPath=q",
+        json.dumps({"a": 1, name: value}),
+        json.dumps(json.dumps({name: value})),
+        f"{name} = '{value}'",
+        f"scheme://user:{kept}@host/0",
+        f"scheme://{kept}@host/0",
+    ][form]
+    assert kept not in redact(f"{beside} {text} {beside}").replace(beside, "")
+
+
+@given(st.text(max_size=300))
+def test_redacting_twice_changes_nothing_more(text: str) -> None:
+    shown = redact(text)
+    assert redact(shown) == shown
+
+
+def test_a_long_text_of_beginnings_costs_no_more_than_its_length() -> None:
+    for piece in ("password", "://", "token=", "a:", "password=x;", "://a:", "eyJ", "key "):
+        redact(piece * 20_000)  # what is not linear would take minutes, and end at the time limit
 
 
 def test_the_patterns_are_compiled_once() -> None:
@@ -91,10 +172,20 @@ def test_a_secret_shows_only_when_it_is_revealed() -> None:
         "%s" % secret,  # noqa: UP031 - logging formats this way
         repr([secret]),
         json.dumps({"s": secret}, default=str),
+        f"{secret:>10}",
+        "{:s}".format(secret),  # noqa: UP032
+        f"{copy.copy(secret)} {copy.deepcopy([secret])}",
     ):
         assert "hunter2" not in shown
         assert "***" in shown
     assert secret.reveal() == "hunter2"
+
+
+def test_a_secret_is_not_pickled() -> None:
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps([Secret("hunter2")])
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(Secret("hunter2"), protocol=2)
 
 
 def test_secrets_compare_by_text_and_never_to_a_plain_text() -> None:

@@ -2,13 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from queue_runtime.config import (
-    Secret,
-    Settings,
-    load_settings,
-    settings_reference,
-)
-from queue_runtime.config.table import SETTINGS, Setting
+from queue_runtime.config import Secret, Settings, load_settings
+from queue_runtime.config.table import SETTINGS, Setting, settings_reference
+from scripts import settings_hot
 
 # name, variable, what the variable says, what the attribute then is, and the default
 SAID = [
@@ -64,7 +60,14 @@ SAID = [
     ),
     ("azure_client_id", "AZURE_CLIENT_ID", "id", "id", None),
     ("azure_tenant_id", "AZURE_TENANT_ID", "tenant", "tenant", None),
+    ("azure_client_secret", "AZURE_CLIENT_SECRET", "s", Secret("s"), None),
     ("aws_region", "AWS_REGION", "eu-west-1", "eu-west-1", None),
+    ("idempotency_password", "QUEUE_IDEMPOTENCY_PASSWORD", "p", Secret("p"), None),
+    ("environment", "QUEUE_ENVIRONMENT", "prod", "prod", None),
+    ("application", "QUEUE_APPLICATION", "shop", "shop", None),
+    ("name_template", "QUEUE_NAME_TEMPLATE", "{purpose}", "{purpose}", None),
+    ("secret_seconds", "QUEUE_SECRET_SECONDS", "60", 60.0, 300.0),
+    ("explain_at_start", "QUEUE_EXPLAIN", "1", True, False),
 ]
 
 
@@ -91,7 +94,7 @@ def test_each_attribute_is_declared_with_the_type_that_the_table_gives() -> None
         if setting.choices:
             kind = "Literal[" + ", ".join(repr(choice) for choice in setting.choices) + "]"
         assert declared.pop(name) == (f"{kind} | None" if setting.default is None else kind)
-    assert set(declared) == {"_origins", "warnings"}
+    assert set(declared) == {"_origins", "_secrets", "_shadowed", "warnings"}
 
 
 def test_the_reference_has_a_row_for_each_setting() -> None:
@@ -100,7 +103,7 @@ def test_the_reference_has_a_row_for_each_setting() -> None:
     assert rows["max_deliveries"] == [
         "QUEUE_MAX_RETRY_ATTEMPTS (value + 1)",
         "4",
-        "a whole number of 1 or more",
+        "a whole number of 1 or more, at most 2000",
         SETTINGS["max_deliveries"].meaning,
     ]
     assert rows["backoff_seconds"][0] == "QUEUE_RETRY_BACKOFF_MS (value / 1000)"
@@ -117,7 +120,7 @@ def test_the_reference_has_a_row_for_each_setting() -> None:
     [
         ("visibility_seconds", [0.001, 43_200, 300], [0, -1, 43_200.5, "300", True, None]),
         ("receive_seconds", [0.5, 604_800], [0, float("nan"), float("inf"), 10**400]),
-        ("max_deliveries", [1, 1000, 10**30], [0, 1.0, "1", True]),
+        ("max_deliveries", [1, 1000, 2000], [0, 2001, 10**30, 1.0, "1", True]),
         ("health_port", [0, 65_535], [-1, 65_536]),
         ("processes", [1, 256], [0, 257, 100_000]),
         ("error_text", [True, False], [1, 0, "true", None]),
@@ -139,9 +142,18 @@ def test_a_value_is_taken_in_range_and_of_its_own_type(
 
 
 def test_bounds_are_told_in_the_unit_of_the_layer() -> None:
-    assert SETTINGS["max_deliveries"].takes(environment=True) == "a whole number of 0 or more"
+    whole = SETTINGS["max_deliveries"].takes(environment=True)
+    assert whole == "a whole number of 0 or more, at most 1999"
     most = SETTINGS["backoff_seconds"].takes(environment=True)
     assert most == "a number of 0 or more, at most 604800000"
     assert Setting("n", "N", 1, "", kind=int, low=1, high=9).takes() == (
         "a whole number of 1 or more, at most 9"
     )
+
+
+def test_every_whole_number_has_an_upper_bound() -> None:
+    assert [s.name for s in SETTINGS.values() if s.kind is int and s.high is None] == []
+
+
+def test_the_part_that_every_start_loads_is_generated_from_the_table() -> None:
+    assert settings_hot.page("") == settings_hot.PAGE.read_text()

@@ -289,3 +289,20 @@ def test_a_wrong_url_keeps_its_password() -> None:
     with pytest.raises(SettingsError) as caught:
         open_store("postgres://user:SECRET@host/claims")
     assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "dynamodb://t?aws_secret_access_key=hunter2",
+        "sqlite://x.db?password=hunter2",
+        "redis://u:hunter2@127.0.0.1:x/0",
+        "redis://u:hunter2@127.0.0.1:99999999/0",
+        "cosmos://account/database?token=hunter2",
+    ],
+)
+def test_a_wrong_store_url_is_refused_in_a_sentence_without_its_credentials(url: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        open_store(url)
+    assert "idempotency_store: " in str(caught.value)
+    assert "hunter2" not in str(caught.value)
