@@ -21,7 +21,7 @@ from queue_runtime.config import load_settings
 from queue_runtime.config.load import refuse_rebinding
 from queue_runtime.errors import SettingsError
 from queue_runtime.hosts.poller import Until
-from queue_runtime.observability.exporters.logs import log_as_json, log_as_text
+from queue_runtime.observability.exporters.logs import keep_sdks_quiet, log_as_json, log_as_text
 
 if TYPE_CHECKING:
     from queue_runtime.config import Settings
@@ -150,6 +150,7 @@ def _set_up_logs(options: argparse.Namespace, settings: Settings) -> None:
         log_as_json(level, info_lines=settings.info_lines)
     else:
         log_as_text(level)
+    keep_sdks_quiet()
 
 
 def _jobs(options: argparse.Namespace) -> list[Job]:

@@ -28,6 +28,22 @@ def url_of(said: str | None, settings: Settings, whose: str = "") -> str:
     return queue_url(queue, settings)
 
 
+def refuse_memory(url: str, settings: Settings) -> None:
+    """Refuse a local queue in memory, which would be gone with this process.
+
+    Raises:
+        SettingsError: the queue is in memory.
+    """
+    if url.startswith("local://"):
+        from queue_runtime.transports.local.address import read_address
+
+        if read_address(url, settings.local_directory).path is None:
+            raise SettingsError(
+                f"{url} is in the memory of one process, so what is sent there would be gone when "
+                "this command ends: leave ?memory out"
+            )
+
+
 def refuse_missing(url: str, settings: Settings) -> None:
     """Refuse a local queue that is not there, which opening it would make.
 

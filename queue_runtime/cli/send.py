@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from queue_runtime.cli import arguments, output
-from queue_runtime.cli.queues import url_of
+from queue_runtime.cli.queues import refuse_memory, url_of
 from queue_runtime.config import load_settings
 from queue_runtime.errors import SettingsError, TransportError
 from queue_runtime.sending.observed_send import send_observed
@@ -82,6 +82,7 @@ def run(options: argparse.Namespace) -> int:
     """Send everything; what was not accepted is named, and gives exit code 1."""
     settings = load_settings(file=options.config)
     url = url_of(options.queue, settings)
+    refuse_memory(url, settings)
     sending = _Sending(options, url)
     # asyncio's own handler only cancels, which nobody hears of while stdin is waited for.
     before = signal.signal(signal.SIGINT, _interrupt)

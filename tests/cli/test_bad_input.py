@@ -272,3 +272,9 @@ def test_what_has_no_effect_on_a_poller_is_said(shell: Shell) -> None:
     done = shell.run("poll", "handlers:take", "--queue", "local://q", "--once")
     assert done.returncode == 0
     assert done.stderr.count("has no effect on poll") == 1
+
+
+def test_sending_to_a_queue_in_memory_is_refused(shell: Shell) -> None:
+    done = shell.run("send", "--queue", "local://orders?memory", "{}")
+    assert done.returncode == 2
+    assert "would be gone when this command ends" in done.stderr

@@ -96,6 +96,19 @@ def test_a_place_to_print_that_is_not_there_costs_its_lines_and_nothing_else(
     assert "Traceback" not in err
 
 
+def test_a_poller_goes_on_with_the_file_that_has_replaced_its_own(shell: Shell) -> None:
+    shell.send(1)
+    process = shell.start("poll", "handlers:take", "--queue", "local://q", "--json")
+    line_of(process, '"completed":1')
+    (shell.folder / "queues" / "q.sqlite3").unlink()
+    shell.send(5)
+    wait_until(lambda: shell.depth().total == 0)
+    process.terminate()
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, stopped(out)["completed"]) == (0, 6)
+    assert "it is opened anew" in err
+
+
 def test_processes_share_a_queue_and_end_by_themselves(shell: Shell) -> None:
     shell.send(200)
     done = shell.run(

@@ -174,6 +174,7 @@ class TestQueue(CrashMatrix, HeldMatrix, ThreadMatrix):
         assert_all_done(FEW, rig, consumer, faults=1)
         consumer.wait_for(lambda: rig.connections() == 1)
         assert len(rig.broker.journal.events(Kind.CONNECTED)) <= A_FEW
+        assert '"logger":"azure' not in consumer.output()
 
     @pytest.mark.soak
     def test_locks_that_cannot_be_renewed_come_back(

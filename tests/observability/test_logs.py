@@ -17,7 +17,13 @@ from queue_runtime import Batch, Message, Retry, queue_handler
 from queue_runtime.config import load_settings
 from queue_runtime.hosts.poller import Poller, Until
 from queue_runtime.observability.events import events
-from queue_runtime.observability.exporters.logs import InfoSampler, JsonFormatter, log_as_json
+from queue_runtime.observability.exporters.logs import (
+    InfoSampler,
+    JsonFormatter,
+    SdkLines,
+    keep_sdks_quiet,
+    log_as_json,
+)
 from queue_runtime.observability.log_lines import FIELDS
 from queue_runtime.outcome import ACK, Disposition, Outcome
 from queue_runtime.transports import open_transport
@@ -381,3 +387,32 @@ def _kinds(data: bytes) -> list[bytes]:
         kinds.append(data[:4])
         data = data[16 + int.from_bytes(data[4:8], "big") :]
     return kinds
+
+
+def test_lines_of_sdks_are_kept_back_and_counted_in_one_of_ours(lines: Lines) -> None:
+    now = 0.0
+    handler = _our_handler(lines)
+    handler.addFilter(SdkLines(lambda: now))
+    sdk = logging.getLogger("azure.servicebus._pyamqp")
+    for _ in range(225):
+        sdk.error("Unexpected error occurred. Handler shutting down.")
+    now = 61.0
+    sdk.warning("once more")
+    own.error("of the handler")
+    said = [line.partition(" were kept back")[0] for line in lines.getvalue().splitlines()]
+    assert said == [
+        "1 lines of the SDK's loggers azure.*",
+        "225 lines of the SDK's loggers azure.*",
+        "of the handler",
+    ]
+
+
+def test_at_debug_the_sdks_lines_are_written(lines: Lines) -> None:
+    logging.getLogger().setLevel(logging.DEBUG)
+    keep_sdks_quiet()
+    logging.getLogger("azure.servicebus").error("theirs")
+    assert "theirs" in lines.getvalue()
+    logging.getLogger().setLevel(logging.WARNING)
+    keep_sdks_quiet()
+    keep_sdks_quiet()
+    assert [type(each) for each in _our_handler(lines).filters] == [SdkLines]

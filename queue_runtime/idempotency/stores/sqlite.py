@@ -9,7 +9,7 @@ from threading import Lock
 from time import time
 from typing import TYPE_CHECKING, Final
 
-from queue_runtime.clouds.sqlite import use_write_ahead_log
+from queue_runtime.clouds.sqlite import make_private, use_write_ahead_log
 from queue_runtime.errors import SettingsError
 from queue_runtime.idempotency import body_digests
 from queue_runtime.idempotency.store import FRESH, found
@@ -76,10 +76,11 @@ class SqliteStore:
         try:
             with self._transaction() as database:
                 _prepare(database)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
+            why = getattr(error, "strerror", None) or error
             raise SettingsError(
-                f"idempotency_store: the file {path} cannot be opened ({error}); name one whose "
-                "folder exists and may be written"
+                f"idempotency_store: the file {path} cannot be opened ({why}); name one whose "
+                "folder exists and may be written, and that is no symbolic link"
             ) from None
 
     def claim(self, claims: Sequence[Claim], owner: str, seconds: float) -> Sequence[Found]:
@@ -135,6 +136,8 @@ class SqliteStore:
     def _connected(self) -> sqlite3.Connection:
         # A connection must not be carried over a fork, nor closed there.
         if self._connection is None or self._process != os.getpid():
+            if self._path != ":memory:":
+                make_private(self._path)
             self._connection = sqlite3.connect(
                 self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )

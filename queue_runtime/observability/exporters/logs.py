@@ -41,6 +41,7 @@ _LONGEST: Final = 200_000
 _MOST_VALUES: Final = 50
 _LONGEST_NAME: Final = 100
 # At DEBUG an SDK writes its requests and answers whole, with bodies, receipts and session tokens.
+_SDK_SECONDS: Final = 60.0
 SDKS: Final = ("azure", "boto3", "botocore", "grpc", "msal", "urllib3")
 
 
@@ -109,6 +110,42 @@ class InfoSampler(logging.Filter):
         if self._left_out:
             record.lines_left_out, self._left_out = self._left_out, 0
         return True
+
+
+class SdkLines(logging.Filter):
+    """Keeps back warnings and errors of the SDKs, and says once a minute how many those were.
+
+    An SDK calls each broken connection an error, up to ten times a second, where it is repeated by
+    us and said in a line of ours.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._said: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a line passes."""
+        sdk = record.name.partition(".")[0]
+        if record.levelno < logging.WARNING or sdk not in SDKS:
+            return True
+        now, count = self._clock(), self._counts.get(sdk, 0) + 1
+        self._counts[sdk] = count
+        if now - self._said.get(sdk, -_SDK_SECONDS) >= _SDK_SECONDS:
+            self._said[sdk], self._counts[sdk] = now, 0
+            text = "%d lines of the SDK's loggers %s.* were kept back, the last at %s; they are "
+            text += "written with --log-level debug"
+            events.warning(None, "sdk", text, count, sdk, record.levelname)
+        return False
+
+
+def keep_sdks_quiet() -> None:
+    """Have SdkLines before all handlers, but where the root logger is at DEBUG."""
+    root = logging.getLogger()
+    for handler in root.handlers if root.level > logging.DEBUG else ():
+        if not any(isinstance(each, SdkLines) for each in handler.filters):
+            handler.addFilter(SdkLines())
 
 
 def log_as_json(level: int | str | None = None, *, info_lines: int = 0) -> None:

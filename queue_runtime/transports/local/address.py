@@ -58,6 +58,10 @@ def read_address(url: str, directory: str) -> LocalAddress:
     """
     parts = urlsplit(url)
     name, path = parts.netloc, parts.path.strip("/")
+    if parts.fragment:
+        raise QueueNotFoundError(
+            f"{url!r} names no local queue: '#{parts.fragment}' has no meaning there; leave it out"
+        )
     if not _NAME.fullmatch(name):
         raise QueueNotFoundError(
             f"{url!r} names no local queue: a name has at most 80 letters, digits, '_', '-' and "

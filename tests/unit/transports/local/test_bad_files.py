@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import stat
 import tempfile
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,7 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from queue_runtime.clouds import sqlite
-from queue_runtime.errors import AccessDeniedError, MessageTooLargeError, TransportError
+from queue_runtime.errors import (
+    AccessDeniedError,
+    LockLostError,
+    MessageTooLargeError,
+    TransportError,
+)
 from queue_runtime.outcome import ACK
 from queue_runtime.testing.conformance.rig import ack, send, steps, take
 from queue_runtime.transports.base import OutgoingMessage
@@ -170,18 +176,71 @@ def test_database_of_another_program(tmp_path: Path) -> None:
     assert "another program's database" in str(refusal(tmp_path))
 
 
-def test_file_that_is_removed_while_it_is_open(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_file_that_is_removed_or_replaced_while_it_is_open_is_opened_anew(
+    tmp_path: Path, is_replaced: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     async def scenario() -> None:
         async with opened("local://orders", tmp_path) as queue:
+            await send(queue, OutgoingMessage(body="old"))
+            (held,) = await take(queue, 1)
             (tmp_path / "orders.sqlite3").unlink()
-            for call in (queue.send([OutgoingMessage(body="{}")]), queue.receive(1, 0)):
-                with pytest.raises(TransportError, match="removed or replaced while it was open"):
-                    await call
-        async with opened("local://orders", tmp_path) as queue:
-            await send(queue, OutgoingMessage(body="{}"))
-            await take(queue, 1)
+            if is_replaced:
+                async with opened("local://orders", tmp_path) as other:
+                    await send(other, OutgoingMessage(body="new"))
+            else:
+                await send(queue, OutgoingMessage(body="new"))
+            (message,) = await take(queue, 1)
+            assert message.body == b"new"
+            failures = await queue.settle(steps(queue, [(held, ACK)]))
+            assert [type(each.error) for each in failures] == [LockLostError]
 
     asyncio.run(scenario())
+    assert len([line for line in caplog.messages if "it is opened anew" in line]) == 1
+
+
+def test_file_and_folder_are_for_their_owner_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+
+        async def scenario() -> None:
+            async with opened("local://orders", tmp_path / "queues") as queue:
+                await send(queue, OutgoingMessage(body="secret"))
+                for each in (tmp_path / "queues").iterdir():
+                    assert stat.S_IMODE(each.stat().st_mode) == 0o600, each
+                assert stat.S_IMODE((tmp_path / "queues").stat().st_mode) == 0o700
+
+        asyncio.run(scenario())
+    finally:
+        os.umask(before)
+
+
+def test_symbolic_link_in_the_files_place_is_not_followed(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (tmp_path / "orders.sqlite3").symlink_to(elsewhere)
+    assert "is a symbolic link, which is not followed" in str(refusal(tmp_path))
+    assert not elsewhere.exists()
+
+
+def test_file_shrinks_when_its_messages_have_gone(tmp_path: Path) -> None:
+    async def scenario() -> tuple[int, int]:
+        async with opened("local://orders", tmp_path) as queue:
+            for _ in range(20):
+                await send(queue, *(OutgoingMessage(body="x" * 10_000) for _ in range(50)))
+            largest = pages(queue)
+            for _ in range(20):
+                await ack(queue, await take(queue, 50))
+            for _ in range(400):
+                await send(queue, OutgoingMessage(body="y"))
+                await ack(queue, await take(queue, 1))
+            return largest, pages(queue)
+
+    def pages(queue: LocalTransport) -> int:
+        (count,) = queue._queue._store._db.execute("PRAGMA page_count").fetchone()
+        return int(count)
+
+    largest, left = asyncio.run(scenario())
+    assert left < largest / 3
 
 
 def test_full_disk_changes_nothing_and_the_queue_goes_on_when_there_is_room(

@@ -107,6 +107,7 @@ def test_dead_letter_entry_names_the_handler_and_hides_the_text_where_asked(
         ("orders", "set QUEUE_PROVIDER"),
         ("kafka://orders", "local://, sqs://, servicebus://"),
         ("local://", "names no local queue"),
+        ("local://a#b", "names no local queue"),
         ("local://.hidden", "does not start with '.'"),
         ("local://a%2Fb", "names no local queue"),
         ("local://" + "a" * 81, "at most 80"),
