@@ -192,6 +192,8 @@ def _public_calls(queue: str) -> dict[str, tuple[Any, ...]]:
     retry = Outcome(Disposition.RETRY, reason="x", error=ValueError())
     return {
         "info": (queue, "x", "%d", "no number"),
+        "debug": (message, "x", "%s %s"),
+        "trace": (queue, "x", "%s %s"),
         "warning": (message, "x", "%s %s"),
         "error": ([message, message], "x", "x"),
         "observe": (message, _raise),
