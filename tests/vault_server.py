@@ -57,7 +57,7 @@ def vault_server(folder: Path) -> Iterator[VaultServer]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [program, "server", "-dev", "-dev-no-store-token", f"-dev-root-token-id={ROOT}"]
+    command = [str(program), "server", "-dev", "-dev-no-store-token", f"-dev-root-token-id={ROOT}"]
     command.append(f"-dev-listen-address=127.0.0.1:{port}")
     process = subprocess.Popen(
         command,

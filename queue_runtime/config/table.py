@@ -27,7 +27,7 @@ _SERVICE_BUS_ONLY: Final = "messages come from the Service Bus trigger alone"
 _SQS_ONLY: Final = "messages come from the SQS event source alone"
 _COMMANDS_ONLY: Final = "only the commands poll and invoke print them"
 _NOT_SCRAPED: Final = "nobody can fetch metrics from a function; choose"
-_XRAY: Final = {"xray": "the X-Ray SDK records on Lambda only; choose otel"}
+_XRAY: Final[Mapping[object, str]] = {"xray": "the X-Ray SDK records on Lambda only; choose otel"}
 _POLL_ONLY: Final = {
     "lambda": "Lambda receives, and starts and stops processes, by itself",
     "functions": "the Functions host receives, and starts and stops processes, by itself",

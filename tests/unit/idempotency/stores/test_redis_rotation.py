@@ -67,7 +67,7 @@ def test_a_changed_password_is_taken_up_without_a_restart(rotation: Rotation, cu
     assert store.claim([Claim("q#1", "")], "b", 60.0)[0] is not FRESH
     assert store.claim([Claim("q#2", "")], "b", 60.0)[0] is FRESH
     assert secret.version == (2 if cut else 1)
-    store.close()  # type: ignore[attr-defined]  # of Redis
+    store.close()
 
 
 def test_a_password_that_is_wrong_where_it_is_kept_stays_an_error(rotation: Rotation) -> None:
