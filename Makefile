@@ -101,6 +101,11 @@ bench: .venv/.installed ## Measure against the budgets; writes the table in docs
 soak: .venv/.installed ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m soak $(ARGS)
 
+.PHONY: mutants
+mutants: .venv/.installed ## Change the core line by line and count what its unit tests notice
+	$(BIN)/mutmut run $(ARGS)
+	@$(BIN)/mutmut results
+
 .PHONY: build
 build: $(UV) ## Build the wheel and import it in a clean environment
 	scripts/build.sh $(UV)
@@ -111,7 +116,7 @@ lock: $(UV) ## Write requirements/*.txt again from pyproject.toml (ARGS=--upgrad
 
 .PHONY: clean
 clean: ## Remove what was built; environments stay (they are .venv*/ and .tools/)
-	rm -rf build dist site .aws-sam htmlcov coverage.json .coverage .coverage.* .hypothesis \
+	rm -rf build dist site mutants .aws-sam htmlcov coverage.json .coverage .coverage.* .hypothesis \
 	    .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .queue-runtime
 	find queue_runtime functions tests benchmarks docs -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 

@@ -13,7 +13,7 @@ from benchmarks.paired import Figure, paired
 from queue_runtime import Batch, Message, queue_handler
 from queue_runtime.clouds import azure_settlement as settlement
 from queue_runtime.hosts.azure_functions import FunctionsHost, Source
-from queue_runtime.hosts.azure_functions.batch_binding import decode
+from queue_runtime.hosts.azure_functions.whole_binding import decode
 from tests.hosts.azure_functions.encoding import Sent, whole
 from tests.hosts.azure_functions.settlement_service import SettlementService
 

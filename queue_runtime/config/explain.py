@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from queue_runtime.config.layers import display
 from queue_runtime.config.names import ambiguous, table_name
@@ -12,11 +12,25 @@ from queue_runtime.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from queue_runtime.config.load import Host, Settings
+    from queue_runtime.config.origin import Origin
     from queue_runtime.config.table import Setting
 
 # A function's messages come from one service.
 TRANSPORT_OF: Final = {"lambda": "sqs", "functions": "servicebus"}
+
+
+class Settings(Protocol):
+    """What is asked of settings here, so that they may know this module."""
+
+    @property
+    def queue(self) -> str | None:
+        """The queue's name or URL."""
+
+    def origin(self, name: str, /) -> Origin:
+        """Tell where a value came from."""
+
+    def shadowed(self, name: str, /) -> Sequence[tuple[Origin, Any]]:
+        """Give what a value replaced, the latest first."""
 
 
 class Explanation:
@@ -85,7 +99,7 @@ def no_effect(settings: Settings, setting: Setting) -> Mapping[str, str]:
 
 
 def without_effect(
-    settings: Settings, host: Host, transport: str, but: Collection[str] = ()
+    settings: Settings, host: str, transport: str, but: Collection[str] = ()
 ) -> list[str]:
     """Say, a sentence each, what was set and comes to nothing on a host and transport."""
     sentences = []

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pytest
 
 from queue_runtime import DeadLetter, Discard, Retry
-from queue_runtime.breaker import Breaker
+from queue_runtime.breaker import Admission, Breaker
+from queue_runtime.config import load_settings
 from queue_runtime.errors import BodyDecodeError
+from queue_runtime.observability import metrics
 from queue_runtime.outcome import ACK, Disposition, Outcome, classify, unrun
-
-if TYPE_CHECKING:
-    import pytest
 
 FAILED = Outcome(Disposition.RETRY, delay=1.0, error=ConnectionError())
 EXHAUSTED = Outcome(Disposition.DEAD_LETTER, error=ConnectionError())
@@ -133,3 +132,73 @@ def test_zero_failures_leave_it_off() -> None:
     bench = Bench(failures=0)
     bench.record(*[FAILED] * 50)
     assert bench.state() == (0.0, False)
+
+
+def test_an_open_one_admits_nobody_and_a_closed_one_everybody() -> None:
+    bench = opened()
+    assert bench.breaker.admit(10) == Admission(0, 30.0, on_trial=False)
+    assert Bench().breaker.admit(10) == Admission(10, 0.0, on_trial=False)
+
+
+@pytest.mark.parametrize(("count", "allowed"), [(0, 0), (1, 1), (10, 1)])
+def test_one_message_of_many_is_tried_and_said_to_be_on_trial(count: int, allowed: int) -> None:
+    bench = opened()
+    bench.now += 30
+    assert bench.breaker.admit(count) == Admission(allowed, 0.0, on_trial=True)
+
+
+def test_its_metric_tells_of_each_state() -> None:
+    bench = Bench()
+    bench.breaker.queue = queue = "orders-of-the-breaker"
+
+    def told() -> float | None:
+        return metrics.BREAKER_STATE.values().get((queue,))
+
+    bench.record(FAILED, FAILED, FAILED)
+    assert told() == 2
+    bench.now += 30
+    bench.breaker.admit(1)
+    assert told() == 1
+    bench.record(ACK, ACK)
+    assert told() == 0
+
+
+@pytest.mark.parametrize("queue", ["orders", ""])
+def test_its_lines_have_the_queue_where_one_is_known(
+    queue: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench()
+    assert bench.breaker.queue == ""
+    bench.breaker.queue = queue
+    bench.record(FAILED, FAILED, FAILED)
+    (line,) = caplog.records
+    fields = line.__dict__
+    assert (fields["queue_name"], fields["operation"]) == (queue or None, "circuit_breaker")
+
+
+def test_without_a_word_it_is_open_for_half_a_minute_and_wants_three_successes() -> None:
+    now = 1000.0
+    breaker = Breaker(1, clock=lambda: now)
+    breaker.record(FAILED)
+    assert breaker.admit(1).wait == 30.0
+    now += 30
+    breaker.record(ACK)
+    breaker.record(ACK)
+    assert breaker.admit(5).on_trial
+    breaker.record(ACK)
+    assert breaker.admit(5) == Admission(5)
+
+
+def test_it_is_made_as_the_operator_says() -> None:
+    now = 1000.0
+    said = {"breaker_failures": 2, "breaker_seconds": 7.0, "breaker_successes": 2}
+    breaker = Breaker.of(load_settings(arguments=said), lambda: now)
+    breaker.record(FAILED)
+    assert breaker.admit(5) == Admission(5)
+    breaker.record(FAILED)
+    assert breaker.admit(5) == Admission(0, 7.0)
+    now += 7
+    breaker.record(ACK)
+    assert breaker.admit(5).on_trial
+    breaker.record(ACK)
+    assert breaker.admit(5) == Admission(5)

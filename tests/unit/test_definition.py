@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 import pytest
 from pydantic import BaseModel
 
-from queue_runtime.config import load_settings
-from queue_runtime.definition import HandlerDefinition, Shape
+from queue_runtime.config import Settings, load_settings
+from queue_runtime.definition import HandlerDefinition, Shape, definition_of, settings_of
 from queue_runtime.errors import HandlerDefinitionError
 from queue_runtime.handler import queue_handler
 from queue_runtime.message import Batch, Message
@@ -132,8 +132,10 @@ def test_a_function_that_cannot_be_a_handler_says_what_to_write(
     ],
 )
 def test_a_wrong_option_fails_at_import(options: Any, sentence: str) -> None:
-    with pytest.raises(HandlerDefinitionError, match=sentence):
+    with pytest.raises(HandlerDefinitionError, match=sentence) as refused:
         HandlerDefinition(_body, **options)
+    if "on_error" not in options:
+        assert str(refused.value).startswith(f"{__name__}._body: ")
 
 
 def _logged(function: Callable[..., AnyT]) -> Callable[..., AnyT]:
@@ -300,3 +302,151 @@ def test_a_decorator_option_that_cannot_work_fails_at_import(
         def take(body: str) -> None: ...
 
     assert sentence in str(refused.value)
+    assert str(refused.value).partition(": ")[0].endswith(".take")
+
+
+class Telling:
+    """Stands for what the author said of repeated messages; keeps what it is bound by."""
+
+    needs_store = False
+
+    def __init__(self) -> None:
+        self.checked: list[Any] = []
+        self.bound_by: list[Any] = []
+
+    def check(self, handler: str, body_type: Any) -> None:
+        self.checked += [handler, body_type]
+
+    def bind(
+        self, definition: HandlerDefinition, settings: Settings, *, fixed_locks: bool
+    ) -> HandlerDefinition:
+        self.bound_by += [definition, settings, fixed_locks]
+        return HandlerDefinition(_message)
+
+
+@pytest.mark.parametrize(
+    ("said", "fixed_locks"),
+    [({}, False), ({"fixed_locks": False}, False), ({"fixed_locks": True}, True)],
+)
+def test_what_needs_settings_is_bound_by_the_operators(
+    said: dict[str, bool], fixed_locks: bool
+) -> None:
+    telling, settings = Telling(), load_settings()
+    definition = HandlerDefinition(_body, idempotency=telling)
+    assert telling.checked == [f"{__name__}._body", Order]
+    assert definition.bound(settings, **said).function is _message
+    assert telling.bound_by == [definition, settings, fixed_locks]
+
+
+def test_a_definition_that_needs_no_settings_is_bound_as_it_is() -> None:
+    definition = HandlerDefinition(_body)
+    assert definition.bound(load_settings()) is definition
+    assert definition.idempotency is None
+    assert definition.decodes_first is False
+
+
+def test_a_refused_order_says_why_and_what_to_write() -> None:
+    with pytest.raises(HandlerDefinitionError) as refused:
+        HandlerDefinition(_batch).refuse_order("orders.fifo")
+    assert str(refused.value) == (
+        f"{__name__}._batch takes a Batch and orders.fifo is ordered: when one message fails, the "
+        "later ones of its group come back even if their work is done. Take one message at a time, "
+        'or write @queue_handler(batch_order="accept_repeats")'
+    )
+
+
+def test_a_body_that_could_be_anything_says_what_to_write() -> None:
+    with pytest.raises(HandlerDefinitionError) as refused:
+        HandlerDefinition(_anything)
+    assert str(refused.value) == (
+        f"{__name__}._anything: order could be anything: write what the body is, such as dict, "
+        "bytes, or a model of yours"
+    )
+
+
+def test_the_argument_is_named_where_its_annotation_cannot_work() -> None:
+    with pytest.raises(HandlerDefinitionError, match="_bare_message: message is a bare Message: "):
+        HandlerDefinition(_bare_message)
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "end"),
+    [
+        ("call_middleware", len, "call_middleware is a list of middleware, outermost first, even"),
+        ("delivery_middleware", [1], "delivery_middleware is a list of middleware, outermost"),
+        ("backoff", 30, "backoff is a Backoff, not 30"),
+    ],
+)
+def test_an_option_that_is_refused_is_named_with_its_handler(
+    option: str, given: Any, end: str
+) -> None:
+    options = {option: given}
+    with pytest.raises(HandlerDefinitionError) as refused:
+        HandlerDefinition(_body, **options)
+    assert str(refused.value).startswith(f"{__name__}._body: {end}")
+    if "middleware" in option:
+        assert str(refused.value).endswith("first, even where it is one")
+
+
+def test_all_that_is_wrong_with_settings_is_said_at_once() -> None:
+    with pytest.raises(HandlerDefinitionError) as refused:
+        HandlerDefinition(_body, settings={"max_deliveries": 0, "queue": ""})
+    text = str(refused.value)
+    assert text.startswith(f"{__name__}._body: decorator argument max_deliveries: ")
+    assert "; decorator argument queue: " in text
+
+
+async def _once_more(messages: Any, call_next: Any) -> Any:
+    return await call_next(messages)
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_middleware_is_kept_in_its_order(kind: Any) -> None:
+    middleware = kind([_identity, _once_more])
+    definition = HandlerDefinition(_body, delivery_middleware=middleware)
+    assert definition.delivery_middleware == (_identity, _once_more)
+    assert HandlerDefinition(_body, call_middleware=middleware).call_middleware == (
+        _identity,
+        _once_more,
+    )
+
+
+def test_a_definition_is_found_on_what_the_decorator_made() -> None:
+    made = queue_handler(_body)
+    assert definition_of(made) is made.definition
+
+
+class _Pretends:
+    definition = "mine"
+
+
+@pytest.mark.parametrize(
+    ("handler", "sentence"),
+    [
+        (_body, f"{__name__}._body is a function, not a handler: put @queue_handler on it"),
+        (7, "a int is no handler: give a function with @queue_handler on it"),
+        (None, "a NoneType is no handler: give a function with @queue_handler on it"),
+        (_Pretends(), "a _Pretends is no handler: give a function with @queue_handler on it"),
+    ],
+)
+def test_what_is_no_handler_is_refused_with_what_to_write(handler: Any, sentence: str) -> None:
+    with pytest.raises(HandlerDefinitionError) as refused:
+        definition_of(handler)
+    assert str(refused.value) == sentence
+
+
+def test_a_handler_runs_by_the_settings_that_are_given_else_by_its_own() -> None:
+    given = load_settings()
+    own = queue_handler(max_deliveries=7)(_body)
+    assert settings_of(own, given) is given
+    assert settings_of(own).max_deliveries == 7
+
+
+def test_settings_of_another_kind_are_refused_with_what_to_write() -> None:
+    wrong: Any = {"queue": "a"}
+    with pytest.raises(HandlerDefinitionError) as refused:
+        settings_of(queue_handler(_body), wrong)
+    assert str(refused.value) == (
+        f"{__name__}._body: settings are what load_settings() gives, not a dict: "
+        "write load_settings(arguments={...})"
+    )

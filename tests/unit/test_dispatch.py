@@ -461,3 +461,73 @@ def test_in_an_ordered_batch_the_first_failure_also_returns_the_later_of_its_gro
     assert _is_tail(outcomes[3], 9)
     assert _is_tail(outcomes[5], 9)
     assert journal == ["dead-letter b2"]
+
+
+def test_an_outcome_for_each_message_of_an_ordered_batch_is_asked_for() -> None:
+    async def run_batch(messages: Any) -> list[Outcome]:
+        return [ACK]
+
+    with pytest.raises(ValueError, match="zip"):
+        _as_one(_messages("a", "a"), run_batch, order=_order())
+
+
+def test_settling_begins_no_request_exactly_at_the_last_quarter_of_the_reserve() -> None:
+    clock = Clock()
+    deadline = Deadline(clock(), clock, reserve=4)
+    clock.advance(3)
+    assert not deadline.may_settle()
+
+
+def test_nothing_is_started_exactly_at_the_deadline() -> None:
+    clock = Clock()
+    journal: list[str] = []
+    outcomes = _at_once(_messages("a"), _run(journal), Deadline(clock(), clock))
+    assert (outcomes, journal) == ([NOT_STARTED], [])
+
+
+def test_a_handler_is_told_why_it_is_cancelled() -> None:
+    reasons: list[Any] = []
+
+    async def run(message: Message[Any]) -> Outcome:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError as error:
+            reasons.extend(error.args)
+            raise
+        return ACK
+
+    _at_once(_messages("a"), run, Deadline(_now() + SOON, _now))
+    assert reasons == ["the deadline is near"]
+
+
+def _waits(monkeypatch: pytest.MonkeyPatch, left: float) -> list[float | None]:
+    """Give how long `at_once` waits for handlers, in seconds, where so many are `left`."""
+    waits: list[float | None] = []
+    wait = asyncio.wait
+
+    async def noted(tasks: Any, **options: Any) -> Any:
+        waits.append(options["timeout"])
+        return await wait(tasks, **options)
+
+    monkeypatch.setattr(asyncio, "wait", noted)
+    clock = Clock()
+
+    async def run(message: Message[Any]) -> Outcome:
+        await asyncio.sleep(0)
+        return ACK
+
+    _at_once(_messages("a"), run, Deadline(clock() + left, clock))
+    return waits
+
+
+def test_without_a_deadline_handlers_are_waited_for_as_long_as_they_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert _waits(monkeypatch, inf) == [None]
+
+
+@pytest.mark.parametrize("left", [0.5, 60])
+def test_handlers_are_waited_for_as_long_as_there_is_time(
+    left: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _waits(monkeypatch, left) == [left]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from queue_runtime.message import Batch, Message
+from queue_runtime.message import Batch, DeadLetterRecord, Message
 from queue_runtime.outcome import Discard, Retry
 
 
@@ -133,12 +133,40 @@ def test_fail_keeps_what_a_signal_says() -> None:
 @pytest.mark.parametrize("error", ["SECRET", None, int, KeyboardInterrupt()])
 def test_fail_refuses_what_is_no_exception_without_showing_it(error: Any) -> None:
     batch = Batch.of("a")
-    with pytest.raises(TypeError, match="takes an exception or a signal") as caught:
+    with pytest.raises(
+        TypeError, match="takes an exception or a signal for message 'message-1', not "
+    ) as caught:
         batch.fail(batch[0], error)
     assert "SECRET" not in str(caught.value)
+    assert str(caught.value).endswith(f"not {type(error).__name__}")
     assert batch.failures == {}
 
 
 def test_fail_refuses_a_message_of_another_batch() -> None:
-    with pytest.raises(ValueError, match="not of this batch"):
+    with pytest.raises(
+        ValueError, match=r"^fail\(\) was given a message that is not of this batch$"
+    ):
         Batch.of("a").fail(Message.of("a"), ValueError())
+
+
+@pytest.mark.parametrize(
+    ("record", "seen"),
+    [
+        (None, False),
+        (DeadLetterRecord("bad", queue="payments"), True),
+        (DeadLetterRecord("bad"), True),
+        (DeadLetterRecord("bad", queue="orders"), False),
+    ],
+)
+def test_a_message_is_a_dead_letter_of_another_queue_and_never_of_its_own(
+    record: DeadLetterRecord | None, seen: bool
+) -> None:
+    message, _ = _message(dead_letter=record)
+    assert message.dead_letter is (record if seen else None)
+
+
+def test_a_message_is_neither_opened_nor_decided_before_somebody_says_so() -> None:
+    message, _ = _message()
+    assert (message.opened, message.decided) == (False, None)
+    made = Message.of("a")
+    assert (made.opened, made.decided, made.dead_letter) == (False, None, None)

@@ -83,3 +83,33 @@ def test_unrun_is_a_retry_that_did_not_fail() -> None:
 )
 def test_repr_shows_the_fate_and_no_text_of_an_error(outcome: Outcome, text: str) -> None:
     assert repr(outcome) == text
+
+
+def test_an_outcome_says_only_what_it_was_given() -> None:
+    plain = Outcome(Disposition.RETRY)
+    assert (plain.delay, plain.reason, plain.error) == (None, "", None)
+    assert [plain.unrun, plain.asked, plain.may_run, plain.settled] == [False] * 4
+
+
+@pytest.mark.parametrize("flag", ["unrun", "asked", "may_run", "settled"])
+def test_an_outcome_keeps_what_it_was_given(flag: str) -> None:
+    marked = Outcome(Disposition.RETRY).replace(**{flag: True})
+    assert getattr(marked, flag) is True
+
+
+@pytest.mark.parametrize("may_run", [True, False])
+def test_unrun_tells_whether_the_handler_may_be_at_work_still(may_run: bool) -> None:
+    assert unrun("x", may_run=may_run).may_run is may_run
+    assert unrun("x").may_run is False
+
+
+@pytest.mark.parametrize(
+    ("signal", "asked"),
+    [(Retry(after=30), True), (Retry(after=0), True), (Retry(), False), (DeadLetter(), False)],
+)
+def test_only_a_delay_that_the_author_named_was_asked_for(signal: Signal, asked: bool) -> None:
+    assert classify(signal).asked is asked
+
+
+def test_a_signal_shows_its_reason_as_any_exception_shows_its_text() -> None:
+    assert str(DeadLetter("negative")) == "negative"

@@ -8,8 +8,17 @@ from pydantic import BaseModel, field_validator
 from queue_runtime.definition import HandlerDefinition, Shape
 from queue_runtime.errors import BodyDecodeError
 from queue_runtime.message import Batch, Message
-from queue_runtime.middleware import Messages, Process
-from queue_runtime.outcome import ACK, DeadLetter, Discard, Disposition, Outcome, Retry
+from queue_runtime.middleware import Messages, Process, Run, RunBatch
+from queue_runtime.outcome import (
+    ACK,
+    DeadLetter,
+    Discard,
+    Disposition,
+    Outcome,
+    Retry,
+    Signal,
+    unrun,
+)
 from queue_runtime.pipeline import Pipeline, run_blocking
 from queue_runtime.retry import Backoff, RetryPolicy
 from queue_runtime.testing import sns_notification, sqs_record
@@ -565,3 +574,177 @@ def test_a_middleware_that_lied_about_blocking_is_named() -> None:
 
     with pytest.raises(RuntimeError, match="said blocking = True and waited"):
         _deliver(_pipeline(handler, delivery_middleware=[waits]), "a")
+
+
+@pytest.mark.parametrize(
+    ("middleware", "sentence", "error_type"),
+    [
+        (_raises, "to be delivered again: a middleware raised RuntimeError", "RuntimeError"),
+        (_too_few, "to be delivered again: a middleware gave 1 outcomes for 2 messages", None),
+    ],
+)
+def test_the_line_on_a_middleware_that_breaks_says_what_it_did_and_to_which_messages(
+    middleware: Any, sentence: str, error_type: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    def handler(body: str) -> None: ...
+
+    outcomes = _deliver(_pipeline(handler, delivery_middleware=[middleware]), "a", "b")
+    assert [outcome.reason for outcome in outcomes] == ["a middleware failed"] * 2
+    (line,) = caplog.records
+    fields = line.__dict__
+    assert f" {sentence}" in f" {line.getMessage()}"
+    assert line.getMessage().startswith("2 messages of queue ")
+    assert (fields["queue_name"], fields["operation"]) == ("queue", "middleware")
+    assert fields.get("error_type") == error_type
+
+
+def _decoding_first(function: Callable[[Any], Any], **options: Any) -> Pipeline:
+    definition = HandlerDefinition(function, **options)
+    definition.decodes_first = True
+    return Pipeline(definition, RetryPolicy(backoff=Backoff(4, jitter=False)))
+
+
+@pytest.mark.parametrize("seam", ["delivery_middleware", "call_middleware"])
+@pytest.mark.parametrize("is_batch", [False, True])
+def test_bodies_that_are_decoded_first_reach_the_handler_and_poison_does_not(
+    is_batch: bool, seam: str
+) -> None:
+    got: list[Any] = []
+
+    def one(order: Order) -> None:
+        got.append(order)
+
+    def many(batch: Batch[Order]) -> None:
+        got.extend(each.body for each in batch)
+
+    around = {"delivery_middleware": [Around("a", [])], seam: [Around("b", [])]}
+    pipeline = _decoding_first(many if is_batch else one, **around)
+    outcomes = _deliver(pipeline, '{"id": 1}', "x", '{"id": 13}', '{"id": 2}')
+    assert _fates(outcomes) == ["ack", "dead-letter", "retry", "ack"]
+    assert got == [Order(id=1), Order(id=2)]
+
+
+def test_bodies_are_decoded_before_the_delivery_middleware_where_it_needs_them() -> None:
+    seen: list[Any] = []
+
+    async def look(messages: Messages, call_next: Process) -> Sequence[Outcome]:
+        seen.extend((message.body, message.decided is None) for message in messages)
+        return await call_next(messages)
+
+    def handler(order: Order) -> None: ...
+
+    outcomes = _deliver(_decoding_first(handler, delivery_middleware=[look]), '{"id": 1}', "x")
+    assert seen == [(Order(id=1), True), (b"x", False)]
+    assert _fates(outcomes) == ["ack", "dead-letter"]
+
+
+def test_bodies_wait_for_the_call_where_nobody_needs_them_before() -> None:
+    seen: list[Any] = []
+
+    async def look(messages: Messages, call_next: Process) -> Sequence[Outcome]:
+        seen.extend(message.body for message in messages)
+        return await call_next(messages)
+
+    def handler(order: Order) -> None: ...
+
+    _deliver(_pipeline(handler, delivery_middleware=[look]), '{"id": 1}')
+    assert seen == [b'{"id": 1}']
+
+
+@pytest.mark.parametrize("is_batch", [False, True])
+def test_a_message_that_middleware_decided_makes_no_call_and_keeps_its_outcome(
+    is_batch: bool,
+) -> None:
+    known = unrun("another copy of it is being done")
+    got: list[Any] = []
+
+    async def decide(messages: Messages, call_next: Process) -> Sequence[Outcome]:
+        messages[0].decided = known
+        return await call_next(messages)
+
+    def one(body: str) -> None:
+        got.append(body)
+
+    def many(batch: Batch[str]) -> None:
+        got.extend(each.body for each in batch)
+
+    handler = many if is_batch else one
+    outcomes = _deliver(_decoding_first(handler, delivery_middleware=[decide]), "a", "b")
+    assert (outcomes[0], outcomes[1], got) == (known, ACK, ["b"])
+
+
+class Surrounding:
+    """Surrounds calls, and writes down how many messages each had."""
+
+    def __init__(self, journal: list[str]) -> None:
+        self.journal = journal
+
+    def one(self, run: Run) -> Run:
+        async def surrounded(message: Message[Any]) -> Outcome:
+            self.journal.append(f"one {message.id}")
+            return await run(message)
+
+        return surrounded
+
+    def batch(self, run: RunBatch) -> RunBatch:
+        async def surrounded(messages: Messages) -> Sequence[Outcome]:
+            self.journal.append(f"batch of {len(messages)}")
+            return await run(messages)
+
+        return surrounded
+
+
+def test_what_surrounds_calls_surrounds_each_of_them() -> None:
+    journal: list[str] = []
+
+    def one(body: str) -> None:
+        journal.append(body)
+
+    def many(batch: Batch[str]) -> None:
+        journal.append(f"{len(batch)} bodies")
+
+    for function in (one, many):
+        definition = HandlerDefinition(function)
+        around = Surrounding(journal)
+        _deliver(Pipeline(definition, RetryPolicy(), around=around), "a", "b")
+    assert journal == ["one m1", "a", "one m2", "b", "batch of 2", "2 bodies"]
+
+
+def test_without_delivery_middleware_a_delivery_is_what_dispatch_makes_of_it() -> None:
+    def handler(body: str) -> None: ...
+
+    async def fails(messages: Messages) -> Sequence[Outcome]:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_blocking("test", _pipeline(handler).deliver([Message.of("a")], fails))
+
+
+def test_a_refused_awaitable_says_what_to_write(caplog: pytest.LogCaptureFixture) -> None:
+    async def later() -> None: ...
+
+    def handler(body: str) -> Any:
+        return later()
+
+    (outcome,) = _deliver(_pipeline(handler), "a")
+    assert str(outcome.error) == (
+        "the handler returned an awaitable without being async: its work was not done; "
+        "write async def, or run it inside"
+    )
+
+
+@pytest.mark.parametrize("signal", [DeadLetter("no customer"), Discard("old")])
+def test_a_signal_of_a_cancelled_batch_handler_is_still_its_word(signal: Signal) -> None:
+    async def handler(batch: Batch[str]) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise signal from None
+
+    async def main() -> Sequence[Outcome]:
+        task = asyncio.create_task(_pipeline(handler).run_batch([Message.of("a")]))
+        await asyncio.sleep(0)
+        task.cancel()
+        return await task
+
+    assert asyncio.run(main())[0].error is signal

@@ -211,3 +211,50 @@ def test_a_decision_in_a_task_group_of_a_handler_is_that_decision() -> None:
 
     outcome = deliver(take, {})
     assert (outcome.disposition, outcome.reason) == (Disposition.DEAD_LETTER, "no such customer")
+
+
+def test_a_backoff_begins_with_a_second_and_ends_with_a_quarter_of_an_hour() -> None:
+    assert repr(Backoff()) == "Backoff(1.0, factor=2.0, maximum=900.0, jitter=True)"
+
+
+@pytest.mark.parametrize(("name", "least"), [("base", 0), ("factor", 1), ("maximum", 0)])
+def test_the_least_that_a_backoff_takes_is_taken(name: str, least: float) -> None:
+    options: dict[str, Any] = {name: least, "jitter": False}
+    assert getattr(Backoff(**options), name) == least
+
+
+@pytest.mark.parametrize("name", ["base", "maximum"])
+def test_a_backoff_takes_parts_of_a_second(name: str) -> None:
+    options: dict[str, Any] = {name: 0.5, "jitter": False}
+    assert Backoff(**options).delay(1) == 0.5
+
+
+def test_a_factor_between_one_and_two_is_taken() -> None:
+    assert Backoff(2, factor=1.5, jitter=False).delay(2) == 3
+
+
+def test_a_refused_backoff_says_what_it_takes_and_what_it_was_given() -> None:
+    with pytest.raises(HandlerDefinitionError) as refused:
+        Backoff(-1)
+    assert str(refused.value) == (
+        "Backoff() takes base and maximum of 0 or more and a factor of 1 or more, all finite, "
+        "not base=-1, factor=2.0, maximum=900.0"
+    )
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        (BodyDecodeError("first"), DeadLetter("second")),
+        (DeadLetter("first"), BodyDecodeError("second")),
+        (Discard("first"), Discard("second")),
+        (Retry("first"), Retry("second", after=0.5), Retry("third")),
+        (Retry("first", after=0.5), Retry("second")),
+    ],
+)
+def test_of_equals_in_a_group_the_first_or_the_later_due_counts(
+    errors: tuple[Exception, ...],
+) -> None:
+    reason = _outcome(RetryPolicy(), _group(*errors)).reason
+    latest = max(errors, key=lambda error: getattr(error, "after", None) or 0)
+    assert reason.removeprefix("poison: ") == str(latest)

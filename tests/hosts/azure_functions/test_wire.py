@@ -334,7 +334,7 @@ def test_what_a_message_is_told_by_and_the_sdk_cannot_read_is_poison_and_not_mad
                 raise ValueError("not decodable")
             raise AttributeError(asked)
 
-    known = {
+    known: dict[str, Any] = {
         "message_id": b"\xff",
         "session_id": None,
         "delivery_count": None,

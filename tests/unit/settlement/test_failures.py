@@ -10,7 +10,7 @@ from queue_runtime.errors import LockLostError, TransportError
 from queue_runtime.message import Message
 from queue_runtime.outcome import ACK, Disposition, Outcome
 from queue_runtime.settlement.failures import SettleFailure, after, may_repeat, outcomes_of
-from queue_runtime.settlement.plan import Abilities, Rules, Step, plan
+from queue_runtime.settlement.plan import Abilities, Action, Rules, Step, plan
 
 RULES = Rules(lambda deliveries: 10.0 * deliveries)
 NATIVE, COPIES = Abilities(), Abilities("copy")
@@ -52,7 +52,7 @@ def test_every_message_whose_step_failed_comes_back_and_says_why(
     step = step_of(outcome, can)
     back = after(step, failed(step, is_made=is_made), can, RULES)
     assert (back.disposition, back.delay, back.reason) == (Disposition.RETRY, delay, reason)
-    assert back.error in (outcome.error, WHY)
+    assert back.error is (outcome.error or (None if step.action is Action.GIVE_BACK else WHY))
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,17 @@ def test_outcomes_are_given_in_the_order_of_the_messages() -> None:
     final = outcomes_of(messages, outcomes, steps, [SettleFailure(messages[2], WHY)], NATIVE, RULES)
     assert [final[0], final[1], final[3]] == [ACK, outcomes[1], RETRY]
     assert final[2].reason == "done (not settled: AccessDenied)"
+
+
+def test_an_outcome_for_each_message_is_asked_for() -> None:
+    one, other = Message.of("{}"), Message.of("{}")
+    with pytest.raises(ValueError, match="zip"):
+        outcomes_of([one, other], [ACK], [], [], NATIVE, RULES)
+
+
+def test_a_dead_letter_that_failed_is_retried_as_place_and_policy_say() -> None:
+    step = step_of(DEAD)
+    messages = [step.message]
+    (native,) = outcomes_of(messages, [DEAD], [step], [failed(step)], NATIVE, RULES)
+    (copies,) = outcomes_of(messages, [DEAD], [step], [failed(step)], COPIES, RULES)
+    assert (native.delay, copies.delay) == (20.0, None)

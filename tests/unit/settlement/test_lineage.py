@@ -4,13 +4,15 @@ from typing import Any
 
 import pytest
 
-from queue_runtime.message import Message
+from queue_runtime.message import DeadLetterRecord, Message
 from queue_runtime.outcome import Disposition, Outcome
 from queue_runtime.settlement.lineage import (
     NOTHING_CARRIED,
+    Carried,
     DeadLetterFacts,
     delayed_retry_facts,
     read_carried,
+    read_dead_letter,
     read_facts,
     read_failure,
 )
@@ -157,3 +159,108 @@ def test_a_dead_letter_s_facts_count_before_the_broker_s_reason() -> None:
 )
 def test_what_a_broker_says_is_not_taken_for_our_facts(text: Any) -> None:
     assert read_failure(text, "MaxDeliveryCountExceeded") == {}
+
+
+def test_nothing_carried_is_neither_an_id_nor_an_attempt() -> None:
+    assert (Carried().id, Carried().attempts) == (None, 0)
+
+
+def test_a_copy_that_tells_no_attempts_has_had_none() -> None:
+    assert _carried('{"id": "m1"}') == ("m1", 0)
+
+
+def test_facts_are_written_without_a_character_too_many() -> None:
+    assert delayed_retry_facts(Message.of("", id="m1")) == '{"id":"m1","attempts":1}'
+
+
+def _texts() -> list[str]:
+    message = Message.of("", id="m1", queue="orders", delivery_count=3)
+    outcome = Outcome(Disposition.DEAD_LETTER, reason="r" * 300, error=ValueError("e" * 300))
+    return list(DeadLetterFacts(message, outcome, handler="h", error_text=True))
+
+
+class TimelessFacts(DeadLetterFacts):
+    """The same facts, given as texts that a test knows."""
+
+    def __init__(self, *texts: str) -> None:
+        self._texts = texts
+
+    def __iter__(self) -> Any:
+        return iter(self._texts)
+
+
+def test_facts_get_shorter_each_time() -> None:
+    lengths = [len(text) for text in _texts()]
+    assert lengths == sorted(lengths, reverse=True)
+    assert len(set(lengths)) == 4
+
+
+@pytest.mark.parametrize(
+    ("length", "text"), [(5, "fffff"), (4, "ss"), (2, "ss"), (1, "l"), (0, "")]
+)
+def test_the_fullest_facts_are_given_that_there_is_room_for(length: int, text: str) -> None:
+    assert TimelessFacts("fffff", "ss", "l").within(length) == text
+
+
+FULL_FACTS = {
+    "id": "m1",
+    "reason": "bad",
+    "error_type": "ValueError",
+    "error": "-3",
+    "queue": "orders",
+    "handler": "shop.take",
+    "deliveries": 3,
+    "failed_at": "2026-01-02T03:04:05.678+00:00",
+}
+FULL_RECORD = DeadLetterRecord(
+    "bad", "ValueError", "-3", "orders", "shop.take", 3, "2026-01-02T03:04:05.678+00:00"
+)
+
+
+def test_a_dead_letter_entry_is_read_with_all_that_it_tells() -> None:
+    assert read_dead_letter(json.dumps(FULL_FACTS)) == FULL_RECORD
+    assert read_dead_letter(json.dumps(FULL_FACTS), "MaxDeliveries") == FULL_RECORD
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "record"),
+    [
+        (None, None, None),
+        ('{"id": "m1"}', None, None),
+        ('{"reason": 7}', None, None),
+        ('{"reason": null}', 7, None),
+        (None, "expired", DeadLetterRecord("expired")),
+        (None, "", DeadLetterRecord("")),
+        ("The message expired.", "expired", DeadLetterRecord("expired")),
+        ('{"id": "m1"}', "expired", DeadLetterRecord("expired")),
+        ('{"reason": 7}', "expired", DeadLetterRecord("expired")),
+        ('{"reason": ""}', "expired", DeadLetterRecord("")),
+        ("ValueError: -3", "failed", DeadLetterRecord("failed", "ValueError", "-3")),
+        ("ValueError", None, DeadLetterRecord("", "ValueError")),
+    ],
+)
+def test_of_a_dead_letter_our_facts_count_first_and_then_the_services_own_reason(
+    text: Any, reason: Any, record: DeadLetterRecord | None
+) -> None:
+    assert read_dead_letter(text, reason) == record
+
+
+@pytest.mark.parametrize("name", ["error_type", "error", "queue", "handler", "failed_at"])
+def test_a_fact_that_is_no_text_is_not_told(name: str) -> None:
+    assert read_dead_letter(json.dumps({**FULL_FACTS, name: 7})) == FULL_RECORD._replace(
+        **{name: None}
+    )
+
+
+def test_deliveries_that_are_no_number_are_not_told() -> None:
+    text = json.dumps({**FULL_FACTS, "deliveries": "3"})
+    assert read_dead_letter(text) == FULL_RECORD._replace(deliveries=None)
+
+
+def test_a_failure_without_a_reason_beside_it_has_an_empty_one() -> None:
+    assert read_failure("ValueError")["reason"] == ""
+
+
+def test_a_class_is_not_read_from_a_text_with_an_empty_part() -> None:
+    assert read_failure("take.<locals>") == {}
+    assert read_failure("take..Busy") == {}

@@ -120,3 +120,16 @@ def test_an_outcome_that_was_carried_out_before_has_no_step() -> None:
     outcomes = [ACK, DEAD.replace(settled=True), OWN_TIME]
     messages = [message(id=str(at)) for at in range(3)]
     assert [step.message.id for step in plan(messages, outcomes, NATIVE, RULES)] == ["0", "2"]
+
+
+@pytest.mark.parametrize("outcome", [ACK, DISCARDED, BACKOFF, ASKED, OWN_TIME, UNRUN, DEAD])
+@pytest.mark.parametrize("can", [NATIVE, COPIES, ALL_COPIES, NONE_OF_ALL, NO_DEAD_LETTERS])
+def test_a_step_is_that_of_its_message(outcome: Outcome, can: Abilities) -> None:
+    mine = message()
+    (step,) = plan([mine], [outcome], can, RULES)
+    assert step.message is mine
+
+
+def test_an_outcome_for_each_message_is_asked_for() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        plan([message(), message()], [ACK], NATIVE, RULES)
