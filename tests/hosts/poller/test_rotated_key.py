@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from queue_runtime.transports.base import refused
 from queue_runtime import queue_handler
 from queue_runtime.clouds.azure import ServiceBusConnection
 from queue_runtime.config.references import Found, Referenced
+from queue_runtime.transports.base import refused
 from queue_runtime.transports.service_bus.address import read_address
 from queue_runtime.transports.service_bus.transport import ServiceBusTransport
 from tests.brokers.service_bus import Kind, MessageState, ServiceBusBroker

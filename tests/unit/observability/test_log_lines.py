@@ -228,7 +228,7 @@ def test_no_method_raises_whatever_it_meets(method: str) -> None:
     queue = f"broken-{method}"
     call: Callable[..., object] = getattr(one, method)
     call(*_public_calls(queue)[method])
-    silent = {"watch", "unwatch"}
+    silent = {"watch", "unwatch", "debug", "trace"}  # the last two are not read here
     assert method in silent or sum(_lost(queue).values()) > 0
 
 
