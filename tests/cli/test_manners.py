@@ -181,6 +181,34 @@ def test_stdout_is_json_lines_for_a_program_whatever_a_handler_prints(
             assert "from a program" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        (["send", "--queue", "local://q", "{}"], "1 message sent to local://q"),
+        (["stats", "local://q"], "in flight"),
+        (["check", "app:loud", "--queue", "local://q"], "nothing found"),
+        (["invoke", "app:loud", "event.json"], "1 completed"),
+        (["poll", "app:loud", "--queue", "local://q", "--until-empty"], "1 delivery in"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_person_at_a_terminal_gets_a_table(command: list[str], text: str, app: Shell) -> None:
+    app.send(1)
+    screen, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "queue_runtime.cli", *command],
+        cwd=app.folder,
+        env={**app.environ, "TERM": "xterm", "COLUMNS": "120"},
+        stdin=subprocess.DEVNULL,
+        stdout=terminal,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(terminal)
+    assert '{"event' not in _until(screen, text)
+    assert process.wait(timeout=60) == 0
+    os.close(screen)
+
+
 def test_one_message_is_one_message(app: Shell) -> None:
     done = app.run("send", "--queue", "local://q", "{}", "--table")
     assert done.stdout == "1 message sent to local://q\n"
