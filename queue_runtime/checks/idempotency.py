@@ -17,23 +17,29 @@ def retention_findings(
     *,
     queue_seconds: float | None = None,
     dead_letter_seconds: float | None = None,
+    origin: str = "",
 ) -> Iterator[Finding]:
     """Compare a handler's retention with how long its queues keep messages; None is unknown.
+
+    `origin` tells who said the retention.
 
     A message can be delivered again for as long as its queue keeps it, and for as long as the
     dead-letter queue does, from which it may be redriven.
     """
+    said = f" ({origin})" if origin else ""
     queues = (("queue", queue_seconds), ("dead-letter queue", dead_letter_seconds))
     for name, seconds in queues:
         if seconds is not None and retention < seconds:
             yield Finding(
                 "idempotency-retention",
                 "warning",
-                f"that a message is done is kept for {_days(retention)}, but the {name} keeps "
-                f"messages for {_days(seconds)}: one that comes back after that is done again; set "
-                f"QUEUE_IDEMPOTENCY_RETENTION_SECONDS to {seconds:.0f} or more",
+                f"that a message is done is kept for {_days(retention)}{said}, but the {name} "
+                f"keeps messages for {_days(seconds)}: one that comes back after that is done "
+                f"again; set QUEUE_IDEMPOTENCY_RETENTION_SECONDS to {seconds:.0f} or more",
             )
 
 
 def _days(seconds: float) -> str:
-    return f"{seconds / _DAY:.3g} days" if seconds >= _DAY else f"{seconds:.0f} s"
+    if seconds < _DAY:
+        return f"{seconds:.0f} s"
+    return "1 day" if seconds == _DAY else f"{seconds / _DAY:.3g} days"

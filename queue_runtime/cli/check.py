@@ -135,6 +135,7 @@ class _Look:
                 self._settings.idempotency_retention_seconds,
                 queue_seconds=queue_seconds,
                 dead_letter_seconds=dead_letter_seconds,
+                origin=str(self._settings.origin("idempotency_retention_seconds")),
             )
 
 

@@ -122,7 +122,10 @@ def test_the_command_asks_sqs(sqs: Any, capsys: pytest.CaptureFixture[str]) -> N
     assert "set maxReceiveCount to 7 or more, for max_deliveries = 4 (default)" in redrive
     assert redrive.endswith("[redrive-count]")
     assert len(lines) == 2
-    assert lines[0].startswith("warning: checked:once: that a message is done is kept for 1 days")
+    assert lines[0].startswith(
+        "warning: checked:once: that a message is done is kept for 1 day (decorator argument "
+        "idempotency_retention_seconds), but the queue keeps messages for 2 days"
+    )
     assert lines[0].endswith("[idempotency-retention]")
 
 
