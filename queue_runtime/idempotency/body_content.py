@@ -69,4 +69,9 @@ def _number(text: str) -> Decimal:
     return _EXACT.create_decimal(text).normalize(_EXACT)
 
 
-_DECODER: Final = JSONDecoder(object_pairs_hook=_sorted, parse_float=_number, parse_int=_number)
+_DECODER: Final = JSONDecoder(
+    object_pairs_hook=_sorted,
+    parse_float=_number,
+    parse_int=_number,
+    parse_constant=_number,  # Infinity and NaN, which Python's encoder writes
+)
