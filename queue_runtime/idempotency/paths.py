@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import is_dataclass
 from decimal import Decimal
 from enum import Enum
 from typing import (
@@ -111,7 +110,11 @@ def _members(origin: type) -> Mapping[str, Any] | None:
             name: Any if _changes(field.metadata) else field.annotation
             for name, field in declared.items()
         }
-    if _is_typed_dict(origin) or is_dataclass(origin) or hasattr(origin, "_fields"):
+    if (
+        _is_typed_dict(origin)
+        or hasattr(origin, "__dataclass_fields__")
+        or hasattr(origin, "_fields")
+    ):
         try:
             return get_type_hints(origin, include_extras=True)
         except Exception:  # a name that is only there for type checkers
