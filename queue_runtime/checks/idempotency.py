@@ -1,4 +1,4 @@
-"""Checks that finished keys are kept for longer than a message can come back."""
+"""Finds where it is not remembered, or not for long enough, that a message is done."""
 
 from __future__ import annotations
 
@@ -9,7 +9,20 @@ from queue_runtime.checks import Finding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from queue_runtime.config import Settings
+
 _DAY = 86_400
+
+
+def switch_findings(settings: Settings) -> Iterator[Finding]:
+    """Find that repeated messages are not told, which is for tests."""
+    if not settings.idempotency:
+        yield Finding(
+            "idempotency-off",
+            "warning",
+            f"idempotency is off ({settings.origin('idempotency')}): the work of a message that "
+            "arrives twice is done twice; take the setting out, which is for tests",
+        )
 
 
 def retention_findings(

@@ -129,6 +129,18 @@ def test_the_command_asks_sqs(sqs: Any, capsys: pytest.CaptureFixture[str]) -> N
     assert lines[0].endswith("[idempotency-retention]")
 
 
+def test_idempotency_that_is_off_is_found(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUEUE_IDEMPOTENCY", "off")
+    given = ["--queue-retention", "60", "--dlq-retention", "60", "--table"]
+    assert main(["check", "checked:without_store", *given]) == 1
+    found = capsys.readouterr().out.splitlines()[0]
+    assert "idempotency is off (environment variable QUEUE_IDEMPOTENCY)" in found
+    assert found.endswith("[idempotency-off]")
+    assert main(["check", "checked:plain", *given]) == 0
+
+
 def test_the_command_takes_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--queue-retention", "86400", "--dlq-retention", "86400"]
     assert main(["check", "checked:once", *given, "--table"]) == 0
