@@ -32,6 +32,7 @@ VALUES = {
     "signal": ("DeadLetter",),
     "error_type": ("receive:TransportError", "ValueError"),
     "what": ("idempotency_store",),
+    "setting": ("connection_string",),
     "state": ("visible", "in_flight", "delayed", "dead_lettered"),
 }
 # All that a poller has counted to which nothing bad has happened yet.

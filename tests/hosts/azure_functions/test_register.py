@@ -162,7 +162,7 @@ def test_options_that_would_be_ignored_are_refused_with_the_reason(
     "text", ["Endpoint=sb://n/;SharedAccessKey=hunter2", "sb://u:hunter2@host", "a hunter2"]
 )
 def test_a_connection_string_is_no_name_of_an_app_setting(app: func.FunctionApp, text: str) -> None:
-    with pytest.raises(HandlerDefinitionError, match="takes the name of an app setting") as caught:
+    with pytest.raises(HandlerDefinitionError, match="the name of an app setting") as caught:
         register(app, take, connection=text)
     assert "hunter2" not in str(caught.value)
 

@@ -233,7 +233,7 @@ PRIVATE = re.compile(r"(?<!self)(?<!\bcls)\.(_[a-z]\w*)|[\"'](_[a-z]\w*)[\"']")
 
 
 def names_in(path: Path) -> set[str]:
-    text = re.sub(r"__slots__ = .*", "", path.read_text())
+    text = re.sub(r"__slots__ = (\([^)]*\)|.*)", "", path.read_text())
     return {attribute or literal for attribute, literal in PRIVATE.findall(text)} - {"_replace"}
 
 
