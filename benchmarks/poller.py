@@ -15,7 +15,7 @@ from queue_runtime import Message, queue_handler
 from queue_runtime.config import load_settings
 from queue_runtime.hosts.poller import Poller, Until
 from queue_runtime.transports import open_transport
-from queue_runtime.transports.base import Depth, OutgoingMessage
+from queue_runtime.transports.base import Abilities, Depth, OutgoingMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,6 +41,7 @@ def on_threads(message: Message[bytes]) -> None:
 class Free:
     """A queue that costs next to nothing, so that what is measured is the poller's own."""
 
+    system, place, abilities = "free", None, Abilities()
     queue, ordered, lock_seconds, batch_size = "free", False, 60.0, 10
 
     def __init__(self, count: int) -> None:

@@ -44,7 +44,7 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._inbox: Inbox | None = None
         self._started = self._heard = 0.0
-        self._has_reported = self._replacing = False
+        self._has_reported = self._replacing = self._killed = False
         self._told_at: float | None = None
         self._quick_ends = self._told = 0
         self._passed_on: signal.Signals | None = None
@@ -53,7 +53,7 @@ class Child:
         """Start this same command as a child."""
         self._started = self._heard = monotonic()
         self._told, self._told_at, self._passed_on = 0, None, None
-        self._has_reported = self._replacing = False
+        self._has_reported = self._replacing = self._killed = False
         reading, writing = os.pipe()
         command = [sys.executable, "-m", "queue_runtime.cli", *sys.argv[1:]]
         # One of them asks how much is in the queue, for all.
@@ -117,8 +117,10 @@ class Child:
             if now - self._told_at > self._limit and self._process is not None:
                 text = "process %d has not ended in %.0f s: it is killed"
                 events.error(None, "processes", text, self._number + 1, self._limit)
+                if self._killed:
+                    self._combined.lost(self._number, "it does not end when it is killed")
                 self._process.kill()
-                self._told_at = now
+                self._killed, self._told_at = True, now
         elif replace and silent > (SILENT_SECONDS if self._has_reported else _START_SECONDS):
             self._replace(f"it has said nothing for {silent:.0f} s")
 
@@ -127,6 +129,7 @@ class Child:
             text = "process %d is replaced: %s"
             events.error(None, "processes", text, self._number + 1, why)
             self._replacing, self._told_at = True, monotonic()
+            self._combined.replaced(self._number, why)
             self._process.terminate()
 
     def _let_go(self) -> None:

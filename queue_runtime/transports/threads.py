@@ -26,7 +26,7 @@ END_SECONDS: Final = 2.0
 _POLITE_SECONDS: Final = 0.5
 _LOOK_SECONDS: Final = 0.01
 # How long an answer may be on its way from a queue that has messages.
-_ANSWERS_SECONDS: Final = 2.5
+_ANSWERS_SECONDS: Final = 2.0
 
 
 class Job(Generic[ResultT]):

@@ -89,6 +89,10 @@ class Consumer:
                 self._alive()
             time.sleep(LOOK_SECONDS)
 
+    def has_begun(self) -> bool:
+        """Tell whether a handler was called."""
+        return bool(self.journal.lines())
+
     def has_said(self, words: str) -> bool:
         return words in self.output()
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from queue_runtime import Message, queue_handler
+from queue_runtime import Message, Retry, queue_handler
 from tests.faults.handler import GATE, JOURNAL, write
 
 if TYPE_CHECKING:
@@ -146,3 +146,27 @@ def holds_the_interpreter(message: Message[str]) -> None:
 
         re.match(r"(a+)+$", "a" * 60 + "b")  # for longer than anybody waits
     write("done", message)
+
+
+@queue_handler(max_deliveries=1_000)
+async def slow_on_loop(message: Message[str]) -> None:
+    write("run", message)
+    await asyncio.sleep(0.2)
+
+
+@queue_handler(max_deliveries=1_000)
+def slow_on_thread(message: Message[str]) -> None:
+    write("run", message)
+    time.sleep(0.2)
+
+
+@queue_handler(max_deliveries=1_000)
+async def blocks_for_a_while(message: Message[str]) -> None:
+    write("run", message)
+    time.sleep(0.2)  # noqa: ASYNC251 - the fault
+
+
+@queue_handler(max_deliveries=1_000)
+async def fails(message: Message[str]) -> None:
+    write("run", message)
+    raise Retry("again", after=0)  # a delay would hide it, as it should

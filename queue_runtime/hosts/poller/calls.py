@@ -64,7 +64,6 @@ class Calls:
             refused = self._refused(held)
             if refused is not None:
                 return refused
-            held.started = monotonic()
             if self._limit:
                 outcome = await self._in_time(held.message)
             else:
@@ -83,7 +82,7 @@ class Calls:
         refused = self._refused(held)
         if refused is not None:
             return refused
-        pipeline, held.started = self.pipeline, monotonic()
+        pipeline = self.pipeline
         try:
             outcome = run_blocking(pipeline.definition.name, _run(pipeline, held.message))
         except BaseException as error:  # a worker thread outlives whatever happens in it
@@ -98,9 +97,6 @@ class Calls:
         outcomes = {held: self._refused(held) for held in batch}
         ready = [held for held, refused in outcomes.items() if refused is None]
         if ready:
-            now = monotonic()
-            for held in ready:
-                held.started = now
             answers = await self._call_batch([held.message for held in ready])
             outcomes.update(zip(ready, answers, strict=True))
         return {
@@ -146,8 +142,10 @@ class Calls:
     def _refused(self, held: HeldMessage) -> Outcome | None:
         if forked.forked:
             end_fork()  # a handler forked, and waited: what comes next is its parent's
-        if held.stale() or held.answered:
+        now = monotonic()
+        if held.lost or held.answered or held.message.locked_until <= now:
             return LOST
+        held.started = now
         return None if self._breaker is None else _while_open(self._breaker)
 
     def _learn(self, outcome: Outcome) -> None:

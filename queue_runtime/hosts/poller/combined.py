@@ -31,13 +31,16 @@ class Combined:
         self._reports: list[Mapping[str, Any] | None] = [None] * count
         self._starts = [0] * count
         self._lost: dict[int, str] = {}
+        self._replaced: dict[int, str] = {}
         self._past = Sums()
         self._depths: dict[str, tuple[float, dict[str, Any]]] = {}
 
     def started(self, child: int) -> None:
         """Take note of a process that begins."""
         self._starts[child] += 1
-        self._lost.pop(child, None)
+        # Anew, not in place: the other thread may be reading them.
+        self._lost = {other: why for other, why in self._lost.items() if other != child}
+        self._replaced = {n: why for n, why in self._replaced.items() if n != child}
 
     def reported(self, child: int, report: Mapping[str, Any]) -> None:
         """Take a process's newest report."""
@@ -46,6 +49,10 @@ class Combined:
             if of_queue["visible"] is not None:
                 known = {name: of_queue[name] for name in _DEPTH}
                 self._depths[of_queue["queue"]] = (monotonic(), known)
+
+    def replaced(self, child: int, why: str) -> None:
+        """Take note of a process that does not move and has been told to end."""
+        self._replaced = {**self._replaced, child: why}
 
     def lost(self, child: int, why: str) -> None:
         """Take note of a process that was to be replaced and could not be."""
@@ -59,9 +66,12 @@ class Combined:
 
     async def live(self) -> dict[str, str]:
         """Give the processes that cannot be replaced; those that are stuck are being so."""
-        problems = {_name(child): why for child, why in self._lost.items()}
-        stuck = {_name(child): report["stuck"] for child, report in self._all() if report["stuck"]}
-        return problems or (stuck if len(stuck) == len(self._reports) else {})
+        if self._lost:
+            return {_name(child): why for child, why in self._lost.items()}
+        stuck = {child: report["stuck"] for child, report in self._all() if report["stuck"]}
+        stuck |= self._replaced  # one that is silent has reported nothing of it
+        all_are = len(stuck) == len(self._reports)
+        return {_name(child): why for child, why in stuck.items()} if all_are else {}
 
     async def ready(self) -> dict[str, str]:
         """Give why no process can take messages; nothing where one can."""

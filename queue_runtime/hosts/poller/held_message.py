@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ class HeldMessage:
     - `answered`: its outcome is decided; one that comes later counts no more.
     - `handed_over`: its outcome is the settler's, so that no second one can be.
     - `released`: it is settled, or lost, and not held any more.
-    - `started`: when its handler was called, on the monotonic clock.
+    - `started`: when its handler was called, on the monotonic clock; infinity before.
     - `task`: what runs its handler, where that is async.
     - `answer`: takes its outcome, where a delivery middleware waits for it.
     - `context`: what its handler's context variables start from, where a middleware set some.
@@ -41,7 +42,7 @@ class HeldMessage:
     def __init__(self, message: Message[Any]) -> None:
         self.message = message
         self.lost = self.answered = self.handed_over = self.released = False
-        self.started: float | None = None
+        self.started = inf
         self.task: Task[Outcome] | None = None
         self.answer: Future[Outcome] | None = None
         self.context: Context | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ class InFlight:
         calls = [
             (held, held.started)
             for held in self._held.values()
-            if held.started is not None and not held.answered
+            if held.started < inf and not held.answered
         ]
         return sorted(calls, key=lambda call: call[1])
 
@@ -79,7 +80,7 @@ class InFlight:
         lines = [f"{len(self._held)} messages of {queue} are in flight"]
         for held in self.all():
             state = "is being settled" if held.answered else "waits"
-            if held.started is not None and not held.answered:
+            if held.started < inf and not held.answered:
                 state = f"has run for {now - held.started:.1f} s"
             lines.append(f"message {held.message.id!a} {state}")
         return lines

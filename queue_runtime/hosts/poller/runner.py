@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from math import inf
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from queue_runtime.definition import Shape
 from queue_runtime.dispatch import EAGER, Order
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from queue_runtime.message import Message
 
 ResultT = TypeVar("ResultT")
+
+# How long calls that never wait may follow one another before the event loop turns.
+_TURN_SECONDS: Final = 0.05
 
 
 class Runner:
@@ -130,12 +134,19 @@ class Runner:
             self._workers.wake()
         elif not self._starting:
             self._starting = True
+            turn_ends = inf
             while self._free > 0 and (held := self._ready.take()) is not None:
                 self._free -= 1
                 task = self._spawn(self._calls.on_loop(held), held.context)
                 if task.done():  # an eager one that never had to wait
                     self._free += 1
                     self._finished(held, task.result())
+                    # Handlers that block: the loop has to hear of signals and settle meanwhile.
+                    if held.started > turn_ends:
+                        self._loop.call_soon(self._start_ready, context=self._context)
+                        break
+                    if turn_ends == inf:
+                        turn_ends = held.started + _TURN_SECONDS
                 else:
                     held.task = task
                     self._tasks.add(task)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from queue_runtime import Batch, DeadLetter, Message, TransportError, queue_handler
@@ -170,3 +171,27 @@ def test_an_in_flight_limit_below_a_batch_is_kept() -> None:
     queue = ScriptedQueue(*messages(30), batch_size=10)
     assert polled(handle, queue, in_flight=3).completed == 30
     assert max(most) == 3
+
+
+def test_handlers_that_block_let_the_loop_turn_between_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("queue_runtime.hosts.poller.runner._TURN_SECONDS", 0.0)
+    turns: list[int] = []
+
+    @queue_handler
+    async def blocks(message: Message[bytes]) -> None:
+        turns.append(turn)
+        time.sleep(0.001)  # noqa: ASYNC251 - the fault
+
+    turn = 0
+
+    async def count_turns(poller: Poller) -> None:
+        nonlocal turn
+        while poller.stats.completed < 10:
+            turn += 1
+            await asyncio.sleep(0)
+        poller.stop()
+
+    polled(blocks, ScriptedQueue(*messages(10)), Until.STOPPED, meanwhile=count_turns)
+    assert len(set(turns)) > 3

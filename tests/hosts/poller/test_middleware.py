@@ -123,3 +123,23 @@ def test_one_that_answers_after_its_messages_were_given_back_is_too_late() -> No
 
     polled(handle, queue, Until.STOPPED, meanwhile=meanwhile, drain_seconds=0.05)
     assert taken == [("m0", "retry"), ("m1", "retry")], "two outcomes for one message"
+
+
+def test_one_whose_task_a_handler_cancels_gives_its_messages_back() -> None:
+    async def waits(messages: Messages, call_next: Process) -> Sequence[Outcome]:
+        outcomes = await call_next(messages)
+        await asyncio.sleep(0)
+        return outcomes
+
+    @queue_handler(delivery_middleware=[waits])
+    async def handle(message: Message[bytes]) -> None:
+        if message.delivery_count == 1:
+            for task in asyncio.all_tasks():
+                if "DeliveryMiddlewareRun" in repr(task):
+                    task.cancel()
+            await asyncio.sleep(0)
+
+    queue = ScriptedQueue(*messages(1))
+    queue.redeliver = True
+    stats = polled(handle, queue)
+    assert (stats.returned, stats.completed, stats.held) == (1, 1, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -19,10 +20,11 @@ from queue_runtime import (
 )
 from queue_runtime.observability import metrics
 from queue_runtime.outcome import Disposition
-from tests.hosts.poller.rig import ScriptedQueue, messages, polled
+from tests.hosts.poller.rig import ScriptedQueue, messages, polled, until_true
 
 if TYPE_CHECKING:
     from queue_runtime import Outcome
+    from queue_runtime.hosts.poller import Poller
 
 
 @queue_handler(max_deliveries=3)
@@ -182,3 +184,24 @@ def test_an_async_handler_that_cancels_itself_has_failed() -> None:
 
     queue = ScriptedQueue(*messages(1))
     assert polled(odd, queue).retried == 1
+
+
+def test_a_request_that_a_handler_cancels_is_made_again() -> None:
+    @queue_handler
+    async def handle(message: Message[bytes]) -> None:
+        if message.id == "m9":
+            await until_true(lambda: queue.requests > 0)
+            for task in asyncio.all_tasks():
+                if "Settler" in repr(task):
+                    task.cancel()
+
+    queue = ScriptedQueue(*messages(10))
+    queue.settle_gate = asyncio.Event()
+
+    async def meanwhile(_poller: Poller) -> None:
+        assert queue.settle_gate is not None
+        await until_true(lambda: queue.requests > 1)
+        queue.settle_gate.set()
+
+    stats = polled(handle, queue, meanwhile=meanwhile)
+    assert (stats.completed, stats.held) == (10, 0)
