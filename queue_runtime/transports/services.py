@@ -65,7 +65,7 @@ def _say_opened(transport: Transport) -> None:
         "connect",
         "%s is opened: %s, %s, locks of %g s, at most %d messages a request",
         transport.queue,
-        getattr(transport, "system", "local"),
+        transport.system,
         "ordered" if transport.ordered else "not ordered",
         float(transport.lock_seconds),
         transport.batch_size,

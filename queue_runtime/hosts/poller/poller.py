@@ -45,7 +45,7 @@ class Poller:
         self.settings = settings_of(handler, settings)
         self.definition = handler.definition.bound(self.settings)
         self.stats = PollStats()
-        service = getattr(transport, "system", "local").removeprefix("aws_")
+        service = transport.system.removeprefix("aws_")
         begin_with(transport.queue, self.settings, "poll", service)
         if transport.ordered:
             self.definition.refuse_order(transport.queue)

@@ -177,7 +177,10 @@ class Broken(logging.Handler):
 def broken() -> Iterator[None]:
     handler, logger = Broken(), logging.getLogger("queue_runtime")
     logger.addHandler(handler)
+    level = logger.level
+    logger.setLevel("TRACE")
     yield
+    logger.setLevel(level)
     logger.removeHandler(handler)
 
 
@@ -192,6 +195,8 @@ def _public_calls(queue: str) -> dict[str, tuple[Any, ...]]:
     retry = Outcome(Disposition.RETRY, reason="x", error=ValueError())
     return {
         "info": (queue, "x", "%d", "no number"),
+        "trace": (message, "x", "%s %s"),
+        "debug": (message, "x", "%s %s"),
         "warning": (message, "x", "%s %s"),
         "error": ([message, message], "x", "x"),
         "observe": (message, _raise),

@@ -188,7 +188,7 @@ def test_an_identity_asks_with_its_token(
             assert scopes == ("https://servicebus.azure.net//.default",)
             return AccessToken("token", int(time.time()) + 3600)
 
-    monkeypatch.setattr(azure, "_identity", lambda _connection: Identity())
+    monkeypatch.setattr(azure, "identity", lambda _connection: Identity())
     with ServiceBusBroker(tls=certificate.context, check_tokens=False) as open_one:
         open_one.create_queue("orders")
         connection = ServiceBusConnection(namespace=f"127.0.0.1:{open_one.port}")
