@@ -177,7 +177,8 @@ def queue_handler(
         preload: "init" loads the AWS SDK while Lambda initialises.
         tracing: "otel" records spans with OpenTelemetry; "xray", on Lambda, with the X-Ray SDK.
         idempotency_key: what makes two messages the same: a function of the message, or a path into
-            its body such as "order.id". A message whose work is done is then acknowledged unrun.
+            its body such as "order.id", or several. A message whose work is done is then
+            acknowledged unrun.
         idempotency: an `Idempotency` with more options, or only its store or the store's URL; on
             its own, messages are told by their ids.
         delivery_middleware: around all messages that a host hands over, outermost first.

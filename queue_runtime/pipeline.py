@@ -259,7 +259,8 @@ def _raise_if_interrupted(error: BaseException) -> None:
 
     Else the deadline would count as a failure, and on the last delivery dead-letter the message.
     """
-    if not isinstance(error, Signal) and _being_cancelled():
+    # A group is no cancellation: until Python 3.12 a TaskGroup that failed leaves one counted.
+    if not isinstance(error, Signal | BaseExceptionGroup) and _being_cancelled():
         from asyncio import CancelledError
 
         raise CancelledError from None

@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from queue_runtime.cli import tracebacks
 from queue_runtime.cli.arguments import epilog
 from queue_runtime.errors import QueueRuntimeError
 
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; a user's mistake is one sentence on stderr and exit code 2."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    tracebacks.warn_if_ignored(options)
     try:
         code = int(options.run(options))
         sys.stdout.flush()  # here, where a reader that has gone is met
@@ -49,8 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tell(options: argparse.Namespace, error: QueueRuntimeError) -> None:
-    from queue_runtime.cli import tracebacks
-
     if error.__cause__ is not None and tracebacks.asked(options):
         tracebacks.show(error.__cause__)
     print(f"queue-runtime {options.command}: {error}", file=sys.stderr)  # noqa: T201

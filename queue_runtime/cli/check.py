@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from queue_runtime.checks.idempotency import retention_findings
+from queue_runtime.checks.idempotency import retention_findings, switch_findings
 from queue_runtime.cli import arguments, output
 from queue_runtime.cli.queues import refuse_missing, url_of
 from queue_runtime.cli.targets import find_handler
@@ -32,6 +32,7 @@ SETTINGS: Final = (
     "dead_letter",
     "max_deliveries",
     "visibility_seconds",
+    "idempotency",
     "idempotency_store",
     "idempotency_retention_seconds",
     "aws_region",
@@ -130,11 +131,13 @@ class _Look:
 
     def _of_retention(self) -> Iterator[Finding]:
         if self._idempotent:
+            yield from switch_findings(self._settings)
             queue_seconds, dead_letter_seconds = self._kept
             yield from retention_findings(
                 self._settings.idempotency_retention_seconds,
                 queue_seconds=queue_seconds,
                 dead_letter_seconds=dead_letter_seconds,
+                origin=str(self._settings.origin("idempotency_retention_seconds")),
             )
 
 

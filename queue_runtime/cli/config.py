@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from queue_runtime.cli import arguments
+from queue_runtime.cli import arguments, output
 from queue_runtime.cli.output import json_line, line, table
 from queue_runtime.cli.targets import find_handler
 from queue_runtime.config import load_settings
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_config(parser)
     parser.add_argument("--said", action="store_true", help="leave out what has its default")
     parser.add_argument("--schema", action="store_true", help="print the file's JSON schema")
-    parser.add_argument("--json", action="store_true", help="a JSON line for each setting")
+    arguments.add_output(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -55,10 +55,12 @@ def run(options: argparse.Namespace) -> int:
     targets = [word for word in options.words if ":" in word]
     if len(targets) > 1:
         raise SettingsError(f"{' and '.join(targets)} are two handlers: show one at a time")
-    settings = _settings(targets, options)
+    with output.handlers_print_to_stderr():
+        settings = _settings(targets, options)
     keys = [word for word in options.words if word not in targets]
     rows = _chosen(settings.explain(), keys, said=options.said)
-    if options.json:
+    as_json = output.as_json(options)
+    if as_json:
         for row in rows:
             json_line(row.as_dict())
     elif keys:
@@ -66,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
             _print_whole(row)
     else:
         _print_table(rows)
-    for warning in () if options.json else settings.warnings:
+    for warning in () if as_json else settings.warnings:
         line(f"warning: {warning}")
     return 0
 

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from queue_runtime.cli.reports import Reporter
 from queue_runtime.hosts.poller import Poller, Until
 from queue_runtime.hosts.poller.health import Health, HealthServer
 from queue_runtime.transports import open_transport
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from queue_runtime.cli.ending import Ending
+    from queue_runtime.cli.limits import Limits
     from queue_runtime.config import Settings
     from queue_runtime.handler import Handler
     from queue_runtime.message import Message
@@ -39,7 +41,8 @@ async def consume(
     started: Callable[[Sequence[tuple[Job, Poller]]], asyncio.Task[None]],
     stopping: Callable[[], None],
     ending: Ending,
-    with_parent: bool = False,
+    limits: Limits,
+    parent: str | None = None,
 ) -> None:
     """Poll all jobs, until they end by themselves, a signal does it, or the parent has gone.
 
@@ -65,7 +68,12 @@ async def consume(
             )
             running.append((job, poller))
         pollers = [poller for _, poller in running]
-        if port := health_port(jobs):
+        port = health_port(jobs)
+        if parent is not None:
+            descriptor, _, asks = parent.partition(":")
+            health = Health(pollers, asks=asks == "1") if port else None
+            stack.callback(Reporter(int(descriptor), health, pollers).close)
+        elif port:
             stack.callback(HealthServer(port, Health(pollers), host=health_address(jobs)).close)
         ending.tell(
             asyncio.get_running_loop(),
@@ -73,14 +81,18 @@ async def consume(
             partial(_give_back, pollers),
             partial(_describe, pollers),
         )
-        if with_parent:
+        if parent is not None:
             _stop_with_parent(pollers)
-        screen = started(running)
+        beside = [
+            started(running),
+            asyncio.create_task(limits.watch(pollers, partial(_stop, pollers))),
+        ]
         try:
-            await _all_to_their_end(pollers, until, screen)
+            await _all_to_their_end(pollers, until, beside)
         finally:
-            screen.cancel()
-            await asyncio.wait([screen])
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
 
 
 def health_port(jobs: Sequence[Job]) -> int:
@@ -94,11 +106,11 @@ def health_address(jobs: Sequence[Job]) -> str | None:
 
 
 async def _all_to_their_end(
-    pollers: Sequence[Poller], until: Until, screen: asyncio.Task[None]
+    pollers: Sequence[Poller], until: Until, beside: Sequence[asyncio.Task[None]]
 ) -> None:
     runs = [asyncio.create_task(poller.run(until)) for poller in pollers]
     try:
-        await _until_all_ended(runs, pollers, screen)
+        await _until_all_ended(runs, pollers, beside)
     finally:
         # Also where a handler has cancelled every task: their transports are closed after this.
         _stop(pollers)
@@ -106,9 +118,11 @@ async def _all_to_their_end(
 
 
 async def _until_all_ended(
-    runs: Sequence[asyncio.Task[Any]], pollers: Sequence[Poller], screen: asyncio.Task[None]
+    runs: Sequence[asyncio.Task[Any]],
+    pollers: Sequence[Poller],
+    beside: Sequence[asyncio.Task[None]],
 ) -> None:
-    waiting: set[asyncio.Task[Any]] = {*runs, screen}
+    waiting: set[asyncio.Task[Any]] = {*runs, *beside}
     failed: BaseException | None = None
     while any(not run.done() for run in runs):
         done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

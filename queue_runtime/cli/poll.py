@@ -7,8 +7,9 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from queue_runtime.cli import arguments, output
-from queue_runtime.cli.consume import Job, consume, health_port
+from queue_runtime.cli.consume import Job, consume, health_address, health_port
 from queue_runtime.cli.ending import Ending
+from queue_runtime.cli.limits import REPLACE_ME, Limits
 from queue_runtime.cli.loop import run_to_its_end
 from queue_runtime.cli.output import keep_standard_streams
 from queue_runtime.cli.processes import run_processes
@@ -92,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="begin anew when a Python file below --app-dir changes; for development",
     )
     # What each of several processes is given by their parent.
-    parser.add_argument("--with-parent", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--with-parent", metavar="PIPE:ASKS", help=argparse.SUPPRESS)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -106,17 +107,23 @@ def run(options: argparse.Namespace) -> int:
         processes = max(job.settings.processes for job in jobs)
         if processes == 1 or options.with_parent:
             return _poll(jobs, options)
-    return run_processes(processes, health_port(jobs))
+    return run_processes(
+        processes,
+        drain_seconds=max(job.settings.drain_seconds for job in jobs),
+        health_port=health_port(jobs),
+        health_address=health_address(jobs),
+    )
 
 
 def _poll(jobs: list[Job], options: argparse.Namespace) -> int:
     until = Until.ONCE if options.once else Until.EMPTY if options.until_empty else Until.STOPPED
     progress = Progress(
-        as_json=options.json or options.with_parent,
+        as_json=options.json or bool(options.with_parent),
         as_table=options.table and not options.with_parent,
         each=options.each,
         tracebacks=any(job.settings.tracebacks for job in jobs),
     )
+    limits = Limits([job.settings for job in jobs])
     with Ending(max(job.settings.drain_seconds for job in jobs)) as ending:
         try:
             run_to_its_end(
@@ -127,12 +134,13 @@ def _poll(jobs: list[Job], options: argparse.Namespace) -> int:
                     started=progress.start,
                     stopping=progress.stopping,
                     ending=ending,
-                    with_parent=options.with_parent,
+                    limits=limits,
+                    parent=options.with_parent,
                 )
             )
         finally:
             progress.finish()
-    return 0
+    return REPLACE_ME if limits.reached and options.with_parent else 0
 
 
 def _set_up_logs(options: argparse.Namespace, settings: Settings) -> None:

@@ -46,6 +46,8 @@ def find_handler(target: str, folder: str = ".") -> Handler[Any, Any]:
 
 def _instead(module: str, attribute: str) -> str:
     """Say what to write instead of a path, or of a module alone."""
+    if module.endswith((".json", ".jsonl")):
+        return "the target comes first, as in functions.orders:take_order, and then the file"
     path = module.removesuffix(".py").removeprefix("./").strip("/")
     name = path.replace("/", ".") or "functions.orders"
     return f"write module:function, such as {name}:{attribute or 'take_order'}"

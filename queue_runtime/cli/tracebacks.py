@@ -21,10 +21,22 @@ _WARNING: Final = "tracebacks are on: they show what errors say, which may be a 
 
 def asked(options: argparse.Namespace) -> bool:
     """Tell whether to show them before settings are loaded: by the option or its variable."""
-    said = os.environ.get(_SETTING.environment[0], "").strip()
-    return getattr(options, "traceback", False) or (
-        hasattr(options, "traceback") and _SETTING.parse(said) is True
-    )
+    return _takes(options) and (options.traceback or _said_in_environment())
+
+
+def warn_if_ignored(options: argparse.Namespace) -> None:
+    """Say that a command which runs no handler has none to show."""
+    if _said_in_environment() and not _takes(options):
+        name = _SETTING.environment[0]
+        sys.stderr.write(f"queue-runtime: {name} has no effect on {options.command}\n")
+
+
+def _takes(options: argparse.Namespace) -> bool:
+    return hasattr(options, "traceback")
+
+
+def _said_in_environment() -> bool:
+    return _SETTING.parse(os.environ.get(_SETTING.environment[0], "").strip()) is True
 
 
 def warn() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from json import JSONDecoder, detect_encoding
 from typing import Any, Final
@@ -48,8 +47,8 @@ def _plain(value: Any) -> object:
         return [_plain(item) for item in value]
     if isinstance(value, set | frozenset):  # whose order is another in every process
         return sorted(ascii(_plain(item)) for item in value)
-    if is_dataclass(value):
-        return _plain({field.name: getattr(value, field.name) for field in fields(value)})
+    if hasattr(value, "__dataclass_fields__"):  # the module itself takes long to load
+        return _plain({name: getattr(value, name) for name in value.__dataclass_fields__})
     if hasattr(type(value), "model_fields"):
         return _plain(dict(value))
     from pydantic_core import to_jsonable_python  # dates, UUIDs, enums
@@ -69,4 +68,9 @@ def _number(text: str) -> Decimal:
     return _EXACT.create_decimal(text).normalize(_EXACT)
 
 
-_DECODER: Final = JSONDecoder(object_pairs_hook=_sorted, parse_float=_number, parse_int=_number)
+_DECODER: Final = JSONDecoder(
+    object_pairs_hook=_sorted,
+    parse_float=_number,
+    parse_int=_number,
+    parse_constant=_number,  # Infinity and NaN, which Python's encoder writes
+)

@@ -108,10 +108,9 @@ def reader(key: Callable[[Message[Any]], str] | str | Sequence[str]) -> Reader:
     """
     if callable(key):
         return key
-    paths = paths_of(key)
+    parts = [_path_reader(path) for path in key_paths(key)]
     if isinstance(key, str):
-        return _path_reader(key)
-    parts = [_path_reader(path) for path in paths]
+        return parts[0]
 
     def read(message: Message[Any]) -> object:
         from json import dumps
@@ -122,19 +121,34 @@ def reader(key: Callable[[Message[Any]], str] | str | Sequence[str]) -> Reader:
     return read
 
 
-def paths_of(key: object, option: str = "idempotency_key") -> tuple[str, ...]:
-    """Give the paths that an option names; none for a function, an id or a flag.
+def key_paths(key: object) -> tuple[str, ...]:
+    """Give the paths of a key; none for a function or the id.
+
+    Raises:
+        HandlerDefinitionError: it is none of these.
+    """
+    if key is None or callable(key):
+        return ()
+    return _paths("idempotency_key takes a function of the message", key)
+
+
+def compared_paths(compare_body: object) -> tuple[str, ...]:
+    """Give the paths of the fields that are compared; none where all or nothing is.
 
     Raises:
         HandlerDefinitionError: one of them is no path.
     """
-    if key is None or isinstance(key, bool) or callable(key):
+    if isinstance(compare_body, bool):
         return ()
-    paths = key if isinstance(key, Sequence) and not isinstance(key, str) else (key,)
+    return _paths("compare_body takes True, False", compare_body)
+
+
+def _paths(takes: str, value: object) -> tuple[str, ...]:
+    paths = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
     if not paths or not all(_is_path(path) for path in paths):
         raise HandlerDefinitionError(
-            f"{option} takes a function of the message, names with dots between such as "
-            f"'order.id', or several of them, not {key!r}"
+            f"{takes}, names with dots between such as 'order.id', or several of them, "
+            f"not {value!r}"
         )
     return tuple(paths)
 

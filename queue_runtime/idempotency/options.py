@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from queue_runtime.errors import HandlerDefinitionError, SettingsError
 from queue_runtime.idempotency import open_store
-from queue_runtime.idempotency.keys import paths_of
+from queue_runtime.idempotency.keys import compared_paths, key_paths
 from queue_runtime.idempotency.middleware import ClaimMiddleware, CommitEach
 from queue_runtime.observability.events import events
 
@@ -67,8 +67,8 @@ class Idempotency:
     ) -> None:
         # A wrong path fails here, not on the first message.
         self._paths = {
-            "idempotency_key": paths_of(key),
-            "compare_body": paths_of(compare_body, "compare_body"),
+            "idempotency_key": key_paths(key),
+            "compare_body": compared_paths(compare_body),
         }
         _one_of("commit", commit, ("batch", "each"))
         _one_of("missing", missing, ("dead-letter", "run"))
@@ -98,6 +98,8 @@ class Idempotency:
         Raises:
             HandlerDefinitionError: with what the body has instead.
         """
+        if body_type is dict:
+            return  # which has any path; a Lambda function need not load what tells
         for option, paths in self._paths.items():
             for path in paths:
                 _check_path(handler, option, path, body_type)

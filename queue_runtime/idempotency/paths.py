@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import is_dataclass
 from decimal import Decimal
 from enum import Enum
 from typing import (
@@ -19,7 +18,6 @@ from typing import (
     get_args,
     get_origin,
     get_type_hints,
-    is_typeddict,
 )
 from uuid import UUID
 
@@ -87,16 +85,17 @@ def _member(kind: Any, name: str) -> Any:
     origin = get_origin(kind) or kind
     if not isinstance(origin, type) or issubclass(origin, Enum):
         return Any
-    if issubclass(origin, Mapping) and not is_typeddict(origin):
+    if issubclass(origin, Mapping) and not _is_typed_dict(origin):
         return get_args(kind)[1] if len(get_args(kind)) == 2 else Any
     members = _members(origin)
     if members is None:
         if issubclass(origin, _WITHOUT_MEMBERS) and not hasattr(origin, name):
-            raise _ImpossibleError(f"a {origin.__name__} has no {name}")
+            kind = origin.__name__
+            raise _ImpossibleError(f"{kind} has no {name}; write a function of the message")
         return Any
     if name in members:
         return members[name]
-    if is_typeddict(origin) or not _is_attribute(origin, name):
+    if _is_typed_dict(origin) or not _is_attribute(origin, name):
         raise _ImpossibleError(f"{origin.__name__} has no {name}{_hint(origin, members, name)}")
     return Any
 
@@ -111,7 +110,11 @@ def _members(origin: type) -> Mapping[str, Any] | None:
             name: Any if _changes(field.metadata) else field.annotation
             for name, field in declared.items()
         }
-    if is_typeddict(origin) or is_dataclass(origin) or hasattr(origin, "_fields"):
+    if (
+        _is_typed_dict(origin)
+        or hasattr(origin, "__dataclass_fields__")
+        or hasattr(origin, "_fields")
+    ):
         try:
             return get_type_hints(origin, include_extras=True)
         except Exception:  # a name that is only there for type checkers
@@ -140,10 +143,15 @@ def _check_key(kind: Any) -> None:
     origin = get_origin(kind) or kind
     if not isinstance(origin, type) or (issubclass(origin, _KEYS) and origin is not bool):
         return
-    if issubclass(origin, _NO_KEYS) or is_typeddict(origin) or _members(origin) is not None:
+    if issubclass(origin, _NO_KEYS) or _is_typed_dict(origin) or _members(origin) is not None:
         raise _ImpossibleError(
-            f"what it leads to is a {origin.__name__}, and a key is a text or a whole number"
+            f"it leads to {origin.__name__}, and a key is a text or a whole number"
         )
+
+
+def _is_typed_dict(origin: type) -> bool:
+    # typing's own is_typeddict() does not know those of typing_extensions.
+    return issubclass(origin, dict) and hasattr(origin, "__total__")
 
 
 def _changes(metadata: Sequence[Any]) -> bool:

@@ -31,7 +31,7 @@ def test_every_setting_is_shown_with_its_value_and_source(shell: Shell) -> None:
 def test_a_setting_is_told_in_full_by_its_name_or_its_variable(shell: Shell) -> None:
     shell.environ["QUEUE_DLQ_NAME"] = "dead"
     for key in ("dead_letter", "QUEUE_DLQ_NAME"):
-        done = shell.run("config", key)
+        done = shell.run("config", key, "--table")
         assert done.returncode == 0, done.stderr
         lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
         assert lines[0] == "dead_letter = dead"
@@ -50,7 +50,7 @@ def test_a_setting_is_told_in_full_by_its_name_or_its_variable(shell: Shell) -> 
     ],
 )
 def test_a_mistake_is_one_sentence(shell: Shell, arguments: tuple[str, ...], why: str) -> None:
-    done = shell.run("config", *arguments)
+    done = shell.run("config", *arguments, "--table")
     assert done.returncode == 2
     assert why in done.stderr
     assert "Traceback" not in done.stderr
@@ -58,7 +58,7 @@ def test_a_mistake_is_one_sentence(shell: Shell, arguments: tuple[str, ...], why
 
 def test_what_is_wrong_is_told_all_at_once_as_at_a_start(shell: Shell) -> None:
     shell.environ |= {"QUEUE_CONCURRENCY": "x", "QUEUE_IN_FLIGHT": "y"}
-    done = shell.run("config")
+    done = shell.run("config", "--table")
     assert done.returncode == 2
     assert "2 are wrong" in done.stderr
     assert not done.stdout
@@ -71,7 +71,7 @@ def test_the_schema_is_json_for_an_editor(shell: Shell) -> None:
 
 def test_warnings_and_what_has_no_effect_follow_the_table(shell: Shell) -> None:
     shell.environ |= {"QUEUE_CONCURENCY": "1", "QUEUE_DRAIN_SECONDS": "3"}
-    done = shell.run("config", "--said")
+    done = shell.run("config", "--said", "--table")
     assert "drain_seconds has no effect on lambda: " in done.stdout
     assert "warning: environment variable QUEUE_CONCURENCY: is no setting" in done.stdout
     assert "max_deliveries" not in done.stdout

@@ -168,17 +168,48 @@ def test_stdout_is_json_lines_for_a_program_whatever_a_handler_prints(
     commands = (
         ["send", "--queue", "local://q", "{}"],
         ["stats", "local://q"],
+        ["config", "app:loud"],
         ["check", "app:loud", "--queue", "local://q"],
         ["invoke", "app:loud", "event.json"],
         ["poll", "app:loud", "--queue", "local://q", "--until-empty"],
     )
+    assert {command[0] for command in commands} == _COMMANDS.keys() - {"completion"}
     for command in commands:
         done = app.run(*command, *more)
         assert done.returncode == 0, done.stderr
         assert [json.loads(line) for line in done.stdout.splitlines()]
+        assert ("imported" in done.stderr) is any("app:" in word for word in command)
         if command[0] in {"invoke", "poll"}:
             assert "hello" in done.stderr
             assert "from a program" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        (["send", "--queue", "local://q", "{}"], "1 message sent to local://q"),
+        (["stats", "local://q"], "in flight"),
+        (["check", "app:loud", "--queue", "local://q"], "nothing found"),
+        (["invoke", "app:loud", "event.json"], "1 completed"),
+        (["poll", "app:loud", "--queue", "local://q", "--until-empty"], "1 delivery in"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_person_at_a_terminal_gets_a_table(command: list[str], text: str, app: Shell) -> None:
+    app.send(1)
+    screen, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "queue_runtime.cli", *command],
+        cwd=app.folder,
+        env={**app.environ, "TERM": "xterm", "COLUMNS": "120"},
+        stdin=subprocess.DEVNULL,
+        stdout=terminal,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(terminal)
+    assert '{"event' not in _until(screen, text)
+    assert process.wait(timeout=60) == 0
+    os.close(screen)
 
 
 def test_one_message_is_one_message(app: Shell) -> None:
@@ -257,6 +288,7 @@ def test_modules_are_found_in_the_folder_that_is_named(app: Shell) -> None:
     ("target", "sentence"),
     [
         ("app.py", "write module:function, such as app:take_order"),
+        ("event.json", "the target comes first"),
         ("shop/app.py:fail", "write module:function, such as shop.app:fail"),
         ("leaves:x", "leaves ends the program (at leaves.py:2)"),
         ("deeper:x", "deeper raised KeyError: 'DB_URL_NOT_SET' (at reads.py:2)"),
@@ -297,7 +329,8 @@ def test_asked_for_an_error_is_shown_whole_but_for_credentials(
     assert "direct cause of the following exception" in done.stderr
     assert "may be a message's body" in done.stderr
     assert "c2VjcmV0" not in done.stderr
-    assert "has no effect" not in done.stderr
+    said = [line for line in done.stderr.splitlines() if "has no effect" in line]
+    assert not any("QUEUE_TRACEBACKS" in line for line in said)
 
 
 @pytest.mark.parametrize("command", ["poll", "invoke"])
@@ -312,6 +345,13 @@ def test_unasked_an_error_is_shown_by_type_and_place_its_causes_too(
     assert "app.py:8 in charge" in shown
     assert "502" not in shown
     assert "order 17" not in shown
+
+
+def test_a_command_that_runs_no_handler_says_that_it_has_no_tracebacks(app: Shell) -> None:
+    app.environ["QUEUE_TRACEBACKS"] = "1"
+    done = app.run("send", "--queue", "local://q", "{}")
+    assert done.returncode == 0
+    assert "QUEUE_TRACEBACKS has no effect on send" in done.stderr
 
 
 def test_a_failed_import_is_shown_whole_when_that_is_asked_for(app: Shell) -> None:

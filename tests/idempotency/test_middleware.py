@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
@@ -226,6 +227,70 @@ def test_a_key_function_that_raises_is_told_without_its_words() -> None:
     assert reasons(shop(*records({}))) == ["poison: its key raised KeyError"]
 
 
+HOSTILE_KEYS = {
+    "half of a surrogate pair": '{"id": "\\ud83d"}',
+    "a number of 4,299 digits": '{"id": %s}' % ("9" * 4_299),
+    "a long text": '{"id": "%s"}' % ("x" * 100_000),
+    "a NUL": '{"id": "\\u0000"}',
+    "an object": '{"id": {"a": 1}}',
+}
+
+
+@pytest.mark.parametrize("hostile", HOSTILE_KEYS.values(), ids=HOSTILE_KEYS)
+@pytest.mark.parametrize("key", ["id", ("id", "id"), lambda message: message.body["id"]])
+def test_a_key_fails_its_own_message_alone(key: Any, hostile: str) -> None:
+    shop = Shop(key=key)
+    done = shop(*records({"id": 1}, hostile, {"id": 3}))
+    assert (shop.ran[0], shop.ran[-1]) == (1, 3)
+    assert [done.fates[0], done.fates[2]] == ["ack", "ack"]
+    assert shop(*records({"id": 1}, {"id": 3})).fates == ["ack", "ack"]
+
+
+HOSTILE_IDS = ["\ud83d", "x" * 3_000, "\u00fc" * 2_000, "a\0b", "x" * 250_000]
+
+
+@pytest.mark.parametrize("identity", HOSTILE_IDS, ids=lambda identity: ascii(identity[:4]))
+def test_an_id_fails_its_own_message_alone(identity: str) -> None:
+    shop = Shop()
+    good, bad, last = records({"id": 1}, {"id": 2}, {"id": 3})
+    carried = {"stringValue": json.dumps({"id": identity}), "dataType": "String"}
+    bad["messageAttributes"] = {ATTRIBUTE: carried}
+    for _ in range(2):
+        done = shop(good, bad, last)
+        assert [done.fates[0], done.fates[2]] == ["ack", "ack"]
+    assert [name for name in shop.ran if name != 2] == [1, 3]
+
+
+def test_a_store_that_answers_for_other_keys_is_one_that_does_not_answer() -> None:
+    class Forgetful(MemoryStore):
+        claims_answered = 0
+
+        def claim(self, *arguments: Any) -> Any:
+            return list(super().claim(*arguments))[: self.claims_answered]
+
+        def commit(self, *arguments: Any) -> Any:
+            super().commit(*arguments)
+            return None
+
+    store, ran = Forgetful(), []
+
+    @queue_handler(idempotency=store)
+    def take(message: Message[dict[str, Any]]) -> None:
+        ran.append(message.id)
+
+    before = Rig(take, clock=RealTime())(*records({}, {}))
+    assert [outcome.reason for outcome in before.outcomes] == [
+        "the idempotency store did not answer (ValueError)"
+    ] * 2
+    assert ran == []
+    store.close()
+    store.claims_answered = 2
+    after = Rig(take, clock=RealTime())(*records({}, {}))
+    assert ran == ["m1", "m2"]
+    assert after.fates == ["retry", "retry"]
+    assert all("could not be noted" in outcome.reason for outcome in after.outcomes)
+
+
 def test_unprotected_runs_have_to_be_asked_for(caplog: pytest.LogCaptureFixture) -> None:
     shop = Shop(key="id", missing="run")
     assert shop(*records({}, {})).failed == []
@@ -264,6 +329,30 @@ def test_one_key_with_another_body_is_put_aside() -> None:
     assert other.fates == ["dead-letter"]
     assert reasons(other) == ["its key stands for another body, whose work is done"]
     assert shop.ran == [1]
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_body_that_its_producer_wrote_anew_is_the_same(is_async: bool) -> None:
+    shop = Shop(key="id", is_async=is_async)
+    for body in ('{"id": 1, "amount": 5}', '{"amount": 5, "id": 1}', '{"id":1,"amount":5.0}'):
+        assert shop(*records(body)).fates == ["ack"]
+    assert shop(*records(*['{"id": 2, "n": 1}', '{"n": 1, "id": 2}'])).fates == ["ack", "ack"]
+    assert shop.ran == [1, 2]
+
+
+def test_only_chosen_fields_make_another_body() -> None:
+    shop = Shop(key="id", compare_body=("amount",))
+    shop(*records({"id": 1, "amount": 5, "sent": 1}))
+    assert shop(*records({"id": 1, "amount": 5, "sent": 2})).fates == ["ack"]
+    again = shop(*records({"id": 1, "amount": 6, "sent": 1}))
+    assert again.outcomes[0].reason.startswith("its key stands for another body")
+
+
+def test_several_paths_are_one_key() -> None:
+    shop = Shop(key=("tenant", "id"))
+    shop(*records({"tenant": "a", "id": 1}))
+    assert shop(*records({"tenant": "b", "id": 1}, {"tenant": "a", "id": 1})).failed == []
+    assert shop.ran == [1, 1]
 
 
 def test_bodies_need_not_be_compared() -> None:
@@ -630,6 +719,18 @@ def test_a_handler_without_a_store_fails_at_start() -> None:
     with pytest.raises(SettingsError, match="QUEUE_IDEMPOTENCY_STORE"):
         Rig(as_the_design_says)
     Rig(as_the_design_says, idempotency_store="memory://")
+
+
+def test_switched_off_every_message_runs_and_no_store_is_needed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shop = Shop(key="id")
+    shop.rig = Rig(shop.handler, clock=RealTime(), idempotency=False)
+    assert shop(*records({"id": 1}, {"id": 1})).fates == ["ack", "ack"]
+    assert shop.ran == [1, 1]
+    assert shop.store.calls == []
+    assert "idempotency is off (QUEUE_IDEMPOTENCY)" in caplog.text
+    Rig(as_the_design_says, idempotency=False)
 
 
 def test_a_handler_s_own_tests_need_no_store() -> None:

@@ -185,7 +185,7 @@ def test_the_commands_lines_are_json_where_no_person_looks(
     [
         ({"metrics": "prometheus"}, "QUEUE_HEALTH_PORT"),
         ({"metrics": "emf"}, "for functions"),
-        ({"tracing": "xray"}, "outside Lambda"),
+        ({"tracing": "xray"}, "records on Lambda only"),
         ({"tracing": "otel"}, "no OpenTelemetry SDK"),
     ],
 )

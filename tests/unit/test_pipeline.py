@@ -394,9 +394,10 @@ def test_an_envelope_is_opened_once_however_often_it_is_asked_for() -> None:
 
     pipeline = _pipeline(handler, envelope=["sns", "sns"])
     message = Message.of(sns_notification(sns_notification("a")))
+    later = Message.of(sns_notification(sns_notification("b")))
     pipeline.open([message])
-    pipeline.open([message])
-    assert message.payload == "a"
+    pipeline.open([message, later])
+    assert [(each.payload, each.decided) for each in (message, later)] == [("a", None), ("b", None)]
 
 
 def test_an_envelope_that_breaks_in_any_other_way_fails_its_message_alone(
@@ -748,3 +749,40 @@ def test_a_signal_of_a_cancelled_batch_handler_is_still_its_word(signal: Signal)
         return await task
 
     assert asyncio.run(main())[0].error is signal
+
+
+def test_an_envelope_that_cannot_be_opened_keeps_no_later_body_from_being_decoded_first() -> None:
+    got: list[Any] = []
+
+    def handler(order: Order) -> None:
+        got.append(order)
+
+    options = {"envelope": "sns", "delivery_middleware": [Around("a", [])]}
+    outcomes = _deliver(_decoding_first(handler, **options), "x", sns_notification('{"id": 1}'))
+    assert _fates(outcomes) == ["dead-letter", "ack"]
+    assert got == [Order(id=1)]
+
+
+def test_a_body_that_is_decoded_first_is_decoded_once() -> None:
+    decoded: list[Any] = []
+
+    def handler(body: str) -> None: ...
+
+    def decode(payload: str | bytes) -> Any:
+        decoded.append(payload)
+        return payload
+
+    definition = HandlerDefinition(handler, delivery_middleware=[Around("a", [])])
+    definition.decodes_first, definition.decode = True, decode
+    _deliver(Pipeline(definition, RetryPolicy()), "a")
+    assert decoded == ["a"]
+
+
+def test_a_cancellation_of_the_handlers_own_is_the_error_that_is_told() -> None:
+    error = asyncio.CancelledError()
+
+    async def handler(body: str) -> None:
+        raise error
+
+    (outcome,) = _deliver(_pipeline(handler), "a")
+    assert (outcome.error, outcome.reason) == (error, "CancelledError")

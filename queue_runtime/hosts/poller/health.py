@@ -44,11 +44,16 @@ class TellsHealth(Protocol):
 
 
 class Health:
-    """What is known of the pollers of this process, from any event loop but one at a time."""
+    """What is known of the pollers of this process, from any event loop but one at a time.
 
-    def __init__(self, pollers: Sequence[Poller]) -> None:
+    Args:
+        pollers: all of them.
+        asks: whether their queues are asked how much is in them.
+    """
+
+    def __init__(self, pollers: Sequence[Poller], *, asks: bool = True) -> None:
         self._pollers = pollers
-        self._depths = [_Depths(poller) for poller in pollers]
+        self._depths = [_Depths(poller if asks else None) for poller in pollers]
 
     async def live(self) -> dict[str, str]:
         """Give what does not move, by queue."""
@@ -141,7 +146,7 @@ async def _not_ready(poller: Poller, depths: _Depths) -> str | None:
 class _Depths:
     """One queue's depth, asked for at most every few seconds, whoever wants to know."""
 
-    def __init__(self, poller: Poller) -> None:
+    def __init__(self, poller: Poller | None) -> None:
         self._poller = poller
         self._lock = asyncio.Lock()
         self._asked_at = -_KEEP_SECONDS
@@ -156,6 +161,8 @@ class _Depths:
             return self._depth
 
     async def _ask(self) -> Depth | None:
+        if self._poller is None:
+            return None
         try:
             async with asyncio.timeout(_DEPTH_SECONDS):
                 return await self._poller.depth()

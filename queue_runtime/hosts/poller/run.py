@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from queue_runtime.hosts.poller.liveness import Liveness
     from queue_runtime.message import Message
     from queue_runtime.outcome import Outcome
+    from queue_runtime.pipeline import Pipeline
     from queue_runtime.transports.base import Transport
 
 # A poller that ends by itself looks often whether it may.
@@ -104,23 +105,26 @@ class PollerRun:
         self._deliveries = DeliveryMiddlewareRun(
             pipeline, self._runner, self._settler, self.in_flight, context
         )
-        ends_by_itself = until is not Until.STOPPED
-        self.receiver = Receiver(
-            transport,
+        self.receiver = self._make_receiver(settings, pipeline, breaker)
+        loop = asyncio.get_running_loop()
+        self.lock_renewal = LockRenewal(transport, self.in_flight, loop)
+        self.rescue = Rescue(
+            transport, self.receiver, self._runner, self._settler, self.in_flight, loop
+        )
+
+    def _make_receiver(self, settings: Settings, pipeline: Pipeline, breaker: Breaker) -> Receiver:
+        ends_by_itself = self._until is not Until.STOPPED
+        return Receiver(
+            self._transport,
             self.in_flight,
-            self._deliveries if definition.delivery_middleware else self._runner,
+            self._deliveries if self._definition.delivery_middleware else self._runner,
             self._settler,
             breaker,
             arrived=pipeline.open,
             concurrency=settings.concurrency,
             wait=min(settings.receive_seconds, _SHORT_WAIT if ends_by_itself else inf),
-            once=until is Until.ONCE,
+            once=self._until is Until.ONCE,
             patience=_PATIENCE if ends_by_itself else inf,
-        )
-        loop = asyncio.get_running_loop()
-        self.lock_renewal = LockRenewal(transport, self.in_flight, loop)
-        self.rescue = Rescue(
-            transport, self.receiver, self._runner, self._settler, self.in_flight, loop
         )
 
     async def to_its_end(self) -> None:
@@ -211,6 +215,7 @@ class PollerRun:
         except TimeoutError:
             queue = self._transport.queue
             text = "%d messages of %s could not be settled in time: they come back with their locks"
+            await self._settler.give_up()
             events.error(queue, "shutdown", text, len(self.in_flight), queue)
 
 

@@ -53,6 +53,7 @@ class Settler:
         self._transport = transport
         self._in_flight = in_flight
         self._waiting: list[Settled] = []
+        self._closed = False
         self._requests: set[asyncio.Task[_Final]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -92,6 +93,16 @@ class Settler:
         waiting, self._waiting = self._waiting, []
         return waiting
 
+    async def give_up(self) -> None:
+        """End the requests under way; their messages come back when their locks end."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for request in self._requests:
+            request.cancel()
+        if self._requests:
+            await asyncio.wait(self._requests)
+
     async def drain(self) -> None:
         """Carry out everything that waits, and wait until it is done or given up."""
         while self._waiting or self._requests:
@@ -103,7 +114,7 @@ class Settler:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._waiting or len(self._requests) >= _MOST_REQUESTS:
+        if self._closed or not self._waiting or len(self._requests) >= _MOST_REQUESTS:
             return  # the request that ends next takes along what has gathered until then
         chunk, self._waiting = self._waiting, []
         self._begin(chunk)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 # "QRTq" in a file's header, so that another program's database is not taken for a queue.
 APPLICATION_ID: Final = 0x51525471
+# What a reader has to understand. 0.1.0 refuses any other number and works beside us during a
+# rollout, so a table or column that it can pass over is added without counting on.
 VERSION: Final = 1
 
 # A file holds a queue and its dead letters; the column `shelf` tells them apart. Files keep that

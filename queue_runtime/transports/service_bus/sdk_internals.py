@@ -117,8 +117,8 @@ async def ask_for_nothing(receiver: Any) -> None:
 
     The service would lock such messages for nobody, and the SDK give them back, again and again.
     """
-    client, transport = client_of(receiver), getattr(receiver, "_amqp_transport", None)
-    reset = getattr(transport, "reset_link_credit_async", None)
+    client, amqp = client_of(receiver), getattr(receiver, "_amqp_transport", None)
+    reset = getattr(amqp, "reset_link_credit_async", None)
     if client is not None and reset is not None:
         await reset(client, 0)
 

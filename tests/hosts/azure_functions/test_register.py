@@ -192,6 +192,15 @@ def test_debug_tells_what_a_function_is_bound_to(
     assert "reserve_seconds = 0.25 (environment variable QUEUE_RESERVE_SECONDS)" in lines
 
 
+@pytest.mark.parametrize(
+    "text", ["Endpoint=sb://n/;SharedAccessKey=hunter2", "sb://u:hunter2@host", "a hunter2"]
+)
+def test_a_connection_string_is_no_name_of_an_app_setting(app: func.FunctionApp, text: str) -> None:
+    with pytest.raises(HandlerDefinitionError, match="the name of an app setting") as caught:
+        register(app, take, connection=text)
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize("option", [{"max_batch": 5}, {"renew_locks": True}])
 def test_options_of_batches_are_refused_for_single_messages(
     app: func.FunctionApp, option: dict[str, Any]

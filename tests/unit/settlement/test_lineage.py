@@ -263,4 +263,5 @@ def test_a_failure_without_a_reason_beside_it_has_an_empty_one() -> None:
 
 def test_a_class_is_not_read_from_a_text_with_an_empty_part() -> None:
     assert read_failure("take.<locals>") == {}
+    assert read_failure("take.<locals>.") == {}
     assert read_failure("take..Busy") == {}

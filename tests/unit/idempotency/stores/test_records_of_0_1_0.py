@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -210,9 +212,16 @@ def test_what_0_1_0_wrote_over_a_record_of_ours_counts_by_itself(
     assert take(stored.store, BODY).reason == ANOTHER
 
 
-def test_a_file_is_brought_up_to_date_once_whoever_opens_it(tmp_path: Path, clock: Clock) -> None:
+def test_a_file_is_brought_up_to_date_once_by_all_who_open_it(tmp_path: Path, clock: Clock) -> None:
     path = shutil.copy(FIXTURES / "claims.db", tmp_path)
-    stores = [SqliteStore(str(path), clock=clock) for _ in range(3)]
+    start = Barrier(6)
+
+    def open_at_once(_: int) -> SqliteStore:
+        start.wait()
+        return SqliteStore(str(path), clock=clock)
+
+    with ThreadPoolExecutor(6) as pool:
+        stores = list(pool.map(open_at_once, range(6)))
     for store in stores:
         assert take(store, BODY).reason == DUPLICATE
         store.close()

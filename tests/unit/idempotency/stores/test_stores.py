@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from queue_runtime.idempotency.keys import Keys
 from queue_runtime.idempotency.store import Claim
+from queue_runtime.message import Message
 
 if TYPE_CHECKING:
     from queue_runtime.idempotency.store import Found, IdempotencyStore
@@ -181,6 +183,15 @@ def test_more_keys_than_one_request_takes(store: IdempotencyStore, keys: list[Cl
     assert [n for n, state in enumerate(taken) if state != "fresh"] == list(range(0, 130, 20))
     ours = [claim for claim, state in zip(many, taken, strict=True) if state == "fresh"]
     assert all(store.commit(ours, "first", 100))
+
+
+def test_a_store_takes_every_key_that_is_made(store: IdempotencyStore) -> None:
+    identities = ["m-1", "x" * 1_024, "x" * 250_000, "\u00fc" * 2_000, "a\0b\n\x1b", "#", "}", "~"]
+    made = Keys(f"shop.take_order_{'x' * 500}", None, compare_body=True)
+    claims = [made.claim(Message.of("{}", id=each, queue="orders")) for each in identities]
+    assert states(store.claim(claims, "first", 10)) == ["fresh"] * len(claims)
+    assert store.commit(claims, "first", 100) == [True] * len(claims)
+    assert states(store.claim(claims, "second", 10)) == ["done"] * len(claims)
 
 
 def test_no_keys_are_no_request(store: IdempotencyStore) -> None:
