@@ -211,13 +211,24 @@ def load_settings(
     return _layered(author, file, environ, arguments, resolver)
 
 
+def problems_of(author: Mapping[str, object]) -> list[str]:
+    """Find what is wrong with what a decorator says of settings, each with its fix."""
+    if _are_plain(author):
+        return []
+    from queue_runtime.config.layers import Draft
+
+    draft = Draft()
+    draft.say("author", author)
+    return draft.problems
+
+
 def _plain(author: Mapping[str, object], environ: Mapping[str, str]) -> Settings | None:
     """Load what needs no parser, no file and no check; None where anything else is said."""
+    if not _are_plain(author):
+        return None
     values, origins = dict(DEFAULTS), {}
     for name, value in author.items():
         if value is not None:
-            if name not in PLAIN or not _is_plain(value):
-                return None
             values[name], origins[name] = value, Origin("author", name)
     ours = {variable for variables in PLAIN.values() for variable in variables}
     if any(variable not in ours and variable.startswith(_PREFIXES) for variable in environ):
@@ -236,6 +247,10 @@ def _plain(author: Mapping[str, object], environ: Mapping[str, str]) -> Settings
 
 # Of all others that we read, each begins with one of these.
 _PREFIXES = ("QUEUE_", "AZURE_")
+
+
+def _are_plain(author: Mapping[str, object]) -> bool:
+    return all(v is None or (name in PLAIN and _is_plain(v)) for name, v in author.items())
 
 
 def _is_plain(value: object) -> bool:
