@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 from queue_runtime.config.hot import DEFAULTS, PLAIN, SEARCHED, UNUSABLE, VARIABLE
 from queue_runtime.config.origin import DEFAULT, Origin
-from queue_runtime.config.secrets import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from queue_runtime.config.explain import Explanation
     from queue_runtime.config.layers import Draft
-    from queue_runtime.config.secrets import SecretResolver
+    from queue_runtime.config.secrets import Secret, SecretResolver
 
     Host = Literal["lambda", "functions", "poll"]
 
@@ -129,6 +128,8 @@ class Settings:
 
     def secret(self, name: str) -> Secret | None:
         """Give a setting's text as a secret that is read again where a store keeps it."""
+        from queue_runtime.config.secrets import Secret
+
         if name in self._secrets:
             return self._secrets[name]
         value = getattr(self, name)
