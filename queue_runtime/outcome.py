@@ -96,7 +96,9 @@ class Outcome:
         put(self, "may_run", may_run)
         put(self, "settled", settled)
 
-    if not TYPE_CHECKING:  # as a frozen dataclass, whose import costs a cold start 10 ms
+    if (
+        not TYPE_CHECKING
+    ):  # pragma: no branch - as a frozen dataclass, whose import costs a cold start 10 ms
 
         def __setattr__(self, name: str, value: object) -> None:
             raise AttributeError(f"an Outcome does not change: use replace({name}=...)")

@@ -40,8 +40,7 @@ def _of(setting: Setting) -> dict[str, Any]:
         schema["enum"] = list(setting.choices)
     if setting.kind in (int, float):
         schema["exclusiveMinimum" if setting.above else "minimum"] = setting.low
-        if setting.high is not None:
-            schema["maximum"] = setting.high
+        schema["maximum"] = setting.high  # every number has one
     elif setting.kind is str and not setting.choices:
         schema["minLength"] = 1
     return schema

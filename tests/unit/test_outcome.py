@@ -113,3 +113,12 @@ def test_only_a_delay_that_the_author_named_was_asked_for(signal: Signal, asked:
 
 def test_a_signal_shows_its_reason_as_any_exception_shows_its_text() -> None:
     assert str(DeadLetter("negative")) == "negative"
+
+
+def test_an_outcome_that_hosts_share_does_not_change() -> None:
+    with pytest.raises(AttributeError, match="use replace\\(settled=\\.\\.\\.\\)"):
+        ACK.settled = True
+    with pytest.raises(AttributeError, match="reason stays"):
+        del ACK.reason
+    assert ACK.replace(reason="old").reason == "old"
+    assert ACK.reason == ""
