@@ -160,7 +160,7 @@ class Events(LogLines):
             if step.note:
                 self.say_once(queue, "delayed_retry", step.note)
             if is_logged(TRACE):
-                self.trace(step.message, "settle", "is settled by the step %s", step.action.name)
+                self.trace(step.message, "settle", "is settled: %s", step.action.value)
 
     def settle_request(self, queue: str, seconds: float) -> None:
         """Take the time of one request, or round of requests, that carried outcomes out."""
