@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pytest
 
 from queue_runtime.config import load_settings
 from queue_runtime.config.file import Contents, _names_us
 from queue_runtime.config.lines import toml_lines
 from queue_runtime.config.references import Found, Referenced, SecretProblem, open_reference
-
-if TYPE_CHECKING:
-    import pytest
+from queue_runtime.errors import SettingsError
 
 
 def test_a_key_without_a_line_has_that_of_its_table() -> None:
@@ -50,3 +48,8 @@ def test_one_reference_is_one_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHARED_KEY", "secret")
     first = open_reference("env://SHARED_KEY")
     assert open_reference("env://SHARED_KEY") is first
+
+
+def test_a_number_that_python_cannot_write_is_refused_without_it() -> None:
+    with pytest.raises(SettingsError, match="a number of thousands of digits cannot be conc"):
+        load_settings(environ={}, arguments={"concurrency": 10**5000})
