@@ -503,4 +503,4 @@ def test_a_number_that_python_does_not_write_is_refused_all_the_same() -> None:
 
 def test_the_room_has_no_other_names_than_it_says() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Secrets'"):
-        _ = config.Secrets  # type: ignore[attr-defined]
+        _ = config.Secrets
