@@ -250,12 +250,10 @@ def _one_of(value: Any, allowed: tuple[str, ...], name: str, option: str) -> Any
 def _checked_settings(settings: Mapping[str, object], name: str) -> dict[str, object]:
     """Check what the author says of settings here, and not first where a host is made of it."""
     if settings:
-        from queue_runtime.config.layers import Draft  # functions that say nothing do not pay
+        from queue_runtime.config.load import problems_of  # functions that say nothing do not pay
 
-        draft = Draft()
-        draft.say("author", settings)
-        if draft.problems:
-            raise HandlerDefinitionError(f"{name}: {'; '.join(draft.problems)}")
+        if problems := problems_of(settings):
+            raise HandlerDefinitionError(f"{name}: {'; '.join(problems)}")
     return dict(settings)
 
 

@@ -13,7 +13,7 @@ _MOST_NUMBER: Final = 2**31 - 1
 # Control characters (a terminal obeys them), line and paragraph separators (a reader of lines ends
 # one there), marks that turn the direction of text, and halves of surrogate pairs, which UTF-8 has
 # no form for. Joiners and wide spaces stay: some scripts cannot be read without them.
-_UNFIT: Final = re.compile(
+_UNFIT: Final = (
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
 )
@@ -29,7 +29,8 @@ def printable(value: object, most: int = MOST) -> str:
     length = len(text)
     if length <= most and text.isprintable():
         return text
-    shown = _UNFIT.sub(_escaped, text[:most])
+    # Compiled by re's own cache: a start that shows nothing of the kind does not pay for it.
+    shown = re.sub(_UNFIT, _escaped, text[:most])
     if length <= most and len(shown) <= most:
         return shown
     mark = f"… ({length} characters)"

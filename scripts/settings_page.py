@@ -1,59 +1,72 @@
-"""Writes docs/configuration.md from the settings' own table:  settings_page [--check]."""
+"""Writes the tables of docs/configuration.md from that of settings:  settings_page [--check]."""
 
 from __future__ import annotations
 
 import re
 import sys
+from typing import Final
 
 from queue_runtime.config.table import settings_reference
 from scripts import generated
 
 PAGE = generated.DOCS / "configuration.md"
+EXAMPLE = generated.DOCS / "examples" / "queue-runtime.toml"
 
-ABOVE_THE_TABLE = """\
-# Configuration
-
-<!-- Written by `make generate` from queue_runtime/config/table.py. -->
-
-Each setting is looked for in five places. The later one wins, and each value knows where it came
-from:
-
-1. the default;
-2. the decorator: what the author of the function knows;
-3. the file that `QUEUE_RUNTIME_CONFIG` names, else `queue-runtime.toml` (or `.yaml`) in the working
-   directory;
-4. the environment;
-5. the command line.
-
-A name that is unknown, a value that is wrong, or a combination that cannot be fails at start. The
-error names the key, where it came from and the fix. Secrets are hidden wherever a setting is shown.
-A value that the host cannot use is said once, and has no effect.
-
-## Settings
-
-Times are in seconds.
-"""
-
-BELOW_THE_TABLE = """
-A text that starts with `secret://` is looked up by the secret resolver that the program was given.
-
-Credentials and addresses of AWS are found as the AWS SDK finds them: `AWS_PROFILE`, a role,
-`AWS_ENDPOINT_URL_SQS`.
-"""
-
-
-def page(_current: str) -> str:
-    """Give the whole page."""
-    rows = [
-        (f"`{name}`", _variables(environment), default, takes, meaning)
-        for name, environment, default, takes, meaning in settings_reference()
-    ]
-    head = ("setting", "environment", "default", "takes", "meaning")
-    return f"{ABOVE_THE_TABLE}\n{generated.table(head, *rows)}\n{BELOW_THE_TABLE}"
+# A setting that is in none of them comes under the last heading.
+GROUPS: Final = (
+    (
+        "Queues",
+        "provider queue dead_letter environment application name_template local_directory",
+    ),
+    (
+        "Retries and dead letters",
+        "max_deliveries backoff_seconds max_backoff_seconds delayed_retries error_text",
+    ),
+    (
+        "Running handlers",
+        "concurrency in_flight receive_seconds visibility_seconds reserve_seconds drain_seconds "
+        "handler_seconds preload processes stuck_seconds max_messages max_memory_mb health_port "
+        "health_address",
+    ),
+    ("Circuit breaker", "breaker_failures breaker_seconds breaker_successes"),
+    (
+        "Idempotency",
+        "idempotency idempotency_store idempotency_password idempotency_retention_seconds",
+    ),
+    (
+        "Logs, metrics, traces",
+        "logs info_lines metrics tracing semconv trace_parent flush_seconds tracebacks "
+        "explain_at_start",
+    ),
+    (
+        "Clouds and secrets",
+        "connection_string azure_client_id azure_tenant_id azure_client_secret aws_region "
+        "secret_seconds",
+    ),
+    ("More", ""),
+)
 
 
-def _variables(text: str) -> str:
-    return re.sub(r"[A-Z_]{2,}", lambda name: f"`{name[0]}`", text)
+def page(current: str) -> str:
+    """Give the page with its example and its tables as they are now."""
+    example = generated.between_markers(current, "example", f"```toml\n{EXAMPLE.read_text()}```")
+    tables = "\n\n".join(
+        f"### {title}\n\n{generated.table(('setting', 'default', 'takes', 'meaning'), *rows)}"
+        for title, rows in _grouped()
+        if rows
+    )
+    return generated.between_markers(example, "settings", tables)
+
+
+def _grouped() -> list[tuple[str, list[tuple[str, ...]]]]:
+    rows = {name: _row(name, *rest) for name, *rest in settings_reference()}
+    groups = [(title, [rows.pop(name) for name in names.split()]) for title, names in GROUPS[:-1]]
+    return [*groups, (GROUPS[-1][0], list(rows.values()))]
+
+
+def _row(name: str, environment: str, default: str, takes: str, meaning: str) -> tuple[str, ...]:
+    variables = re.sub(r"[A-Z_]{2,}", lambda found: f"`{found[0]}`", environment)
+    return f"`{name}`<br>{variables}", default, takes, meaning.replace("{", "\\{")
 
 
 if __name__ == "__main__":

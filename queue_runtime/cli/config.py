@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from queue_runtime.cli import arguments, output
-from queue_runtime.cli.output import json_line, line, table
+from queue_runtime.cli.output import json_line, line, sentence, table
 from queue_runtime.cli.targets import find_handler
 from queue_runtime.config import load_settings
 from queue_runtime.errors import SettingsError
+from queue_runtime.printable import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -69,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         _print_table(rows)
     for warning in () if as_json else settings.warnings:
-        line(f"warning: {warning}")
+        sentence(f"warning: {warning}")
     return 0
 
 
@@ -98,11 +99,12 @@ def _suggestion(key: str, names: list[str]) -> str:
 
 
 def _print_table(rows: Sequence[Explanation]) -> None:
-    table("", ("setting", "value", "from"), [(r.name, r.value, r.source) for r in rows])
+    cells = [(row.name, row.value, row.source) for row in rows]
+    table("", ("setting", "value", "from"), cells, whole=1)
     for row in rows:
         if row.no_effect and row.layer != "default":
             places = "; ".join(f"{place}: {why}" for place, why in row.no_effect.items())
-            line(f"{row.name} has no effect on {places}")
+            sentence(f"{row.name} has no effect on {places}")
 
 
 def _print_whole(row: Explanation) -> None:
@@ -114,7 +116,7 @@ def _print_whole(row: Explanation) -> None:
         ("variables", ", then ".join(row.variables)),
         *(("no effect", f"{place}: {why}") for place, why in row.no_effect.items()),
     ]
-    line(f"{row.name} = {row.value}")
+    line(f"{row.name} = {printable(row.value)}")
     line(f"  {row.meaning}")
     for name, text in facts:
-        line(f"  {name:<10} {text}")
+        line(f"  {name:<10} {printable(text)}")

@@ -140,8 +140,22 @@ def console() -> Console | None:
     return Console(highlight=False, file=stdout())
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: in colour at a terminal, else in plain aligned columns."""
+def sentence(text: str) -> None:
+    """Print a sentence: at a terminal broken between words, else as one line."""
+    screen = console()
+    if screen is None:
+        line(printable(text))
+    else:
+        screen.print(printable(text), markup=False, highlight=False)
+
+
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, whole: int = 0
+) -> None:
+    """Print a table: in colour at a terminal, else in plain aligned columns.
+
+    The cells of the first `whole` columns are not broken.
+    """
     rows = [[printable(cell) for cell in row] for row in rows]
     screen = console()
     if screen is None:
@@ -152,8 +166,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     from rich.text import Text
 
     drawn = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for column in columns:
-        drawn.add_column(column, overflow="fold")
+    for at, column in enumerate(columns):
+        drawn.add_column(column, overflow="fold", no_wrap=at < whole)
     for row in rows:
         drawn.add_row(*(Text(cell, style=_STYLES.get(cell.split(" ")[0], "")) for cell in row))
     screen.print(drawn)

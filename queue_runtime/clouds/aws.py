@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from queue_runtime.config import redact
 from queue_runtime.errors import MissingExtraError, QueueNotFoundError
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def queue_arn(reference: str, source: QueueArn) -> QueueArn:
     if "://" in reference:
         return _arn_of_url(reference, source)
     if not reference or not all(c.isalnum() or c in "-_." for c in reference):
-        raise QueueNotFoundError(f"{redact(reference)!r} is no queue name, ARN or URL")
+        raise QueueNotFoundError(f"{_hidden(reference)!r} is no queue name, ARN or URL")
     return QueueArn(source.partition, source.region, source.account, reference)
 
 
@@ -75,12 +74,18 @@ def _arn_of_url(url: str, source: QueueArn) -> QueueArn:
     path = parts.path.strip("/").split("/")
     if len(path) != 2 or not all(path):
         raise QueueNotFoundError(
-            f"{redact(url)!r} is not the URL of a queue (https://host/account/name)"
+            f"{_hidden(url)!r} is not the URL of a queue (https://host/account/name)"
         )
     labels = (parts.hostname or "").split(".")
     # sqs.<region>.amazonaws.com; any other host is an endpoint of the operator's own.
     region = labels[1] if labels[0] == "sqs" and "amazonaws" in labels else source.region
     return QueueArn(source.partition, region, path[0], path[1])
+
+
+def _hidden(text: str) -> str:
+    from queue_runtime.config import redact  # only a mistake pays for it
+
+    return redact(text)
 
 
 def queue_url(client: Any, queue: QueueArn) -> str:

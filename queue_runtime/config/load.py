@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 from queue_runtime.config.hot import DEFAULTS, PLAIN, SEARCHED, UNUSABLE, VARIABLE
 from queue_runtime.config.origin import DEFAULT, Origin
-from queue_runtime.config.secrets import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from queue_runtime.config.explain import Explanation
     from queue_runtime.config.layers import Draft
-    from queue_runtime.config.secrets import SecretResolver
+    from queue_runtime.config.secrets import Secret, SecretResolver
 
     Host = Literal["lambda", "functions", "poll"]
 
@@ -129,6 +128,8 @@ class Settings:
 
     def secret(self, name: str) -> Secret | None:
         """Give a setting's text as a secret that is read again where a store keeps it."""
+        from queue_runtime.config.secrets import Secret
+
         if name in self._secrets:
             return self._secrets[name]
         value = getattr(self, name)
@@ -211,13 +212,24 @@ def load_settings(
     return _layered(author, file, environ, arguments, resolver)
 
 
+def problems_of(author: Mapping[str, object]) -> list[str]:
+    """Find what is wrong with what a decorator says of settings, each with its fix."""
+    if _are_plain(author):
+        return []
+    from queue_runtime.config.layers import Draft
+
+    draft = Draft()
+    draft.say("author", author)
+    return draft.problems
+
+
 def _plain(author: Mapping[str, object], environ: Mapping[str, str]) -> Settings | None:
     """Load what needs no parser, no file and no check; None where anything else is said."""
+    if not _are_plain(author):
+        return None
     values, origins = dict(DEFAULTS), {}
     for name, value in author.items():
         if value is not None:
-            if name not in PLAIN or not _is_plain(value):
-                return None
             values[name], origins[name] = value, Origin("author", name)
     ours = {variable for variables in PLAIN.values() for variable in variables}
     if any(variable not in ours and variable.startswith(_PREFIXES) for variable in environ):
@@ -236,6 +248,10 @@ def _plain(author: Mapping[str, object], environ: Mapping[str, str]) -> Settings
 
 # Of all others that we read, each begins with one of these.
 _PREFIXES = ("QUEUE_", "AZURE_")
+
+
+def _are_plain(author: Mapping[str, object]) -> bool:
+    return all(v is None or (name in PLAIN and _is_plain(v)) for name, v in author.items())
 
 
 def _is_plain(value: object) -> bool:

@@ -7,7 +7,14 @@ from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from queue_runtime.observability import metrics
-from queue_runtime.observability.log_lines import LogLines, count_lost, guarded, is_logged, safe
+from queue_runtime.observability.log_lines import (
+    TRACE,
+    LogLines,
+    count_lost,
+    guarded,
+    is_logged,
+    safe,
+)
 from queue_runtime.outcome import ACK, DeadLetter, Discard, Disposition, Retry, Signal
 
 if TYPE_CHECKING:
@@ -148,10 +155,12 @@ class Events(LogLines):
         self.info(queue, "send", text, count, queue, failed, message_count=count)
 
     def noted(self, queue: str, steps: Sequence[Step]) -> None:
-        """Log, once a queue, the requests that the queue cannot fulfil."""
+        """Log, once a queue, the requests that the queue cannot fulfil; at TRACE, all steps."""
         for step in steps:
             if step.note:
                 self.say_once(queue, "delayed_retry", step.note)
+            if is_logged(TRACE):
+                self.trace(step.message, "settle", "is settled: %s", step.action.value)
 
     def settle_request(self, queue: str, seconds: float) -> None:
         """Take the time of one request, or round of requests, that carried outcomes out."""

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from queue_runtime.transports.services import open_transport, queue_url
-
 if TYPE_CHECKING:
     from queue_runtime.message import DeadLetterRecord, Wire
     from queue_runtime.observability.span_attributes import SpanPlace
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
         Transport,
         refused,
     )
+    from queue_runtime.transports.services import open_transport, queue_url
 
 __all__ = [
     "ATTRIBUTE",
@@ -57,6 +56,8 @@ _ELSEWHERE = {
     "DeadLetterRecord": "queue_runtime.message",
     "SpanPlace": "queue_runtime.observability.span_attributes",
     "Wire": "queue_runtime.message",
+    "open_transport": "queue_runtime.transports.services",
+    "queue_url": "queue_runtime.transports.services",
     "read_carried": "queue_runtime.settlement.lineage",
     "read_dead_letter": "queue_runtime.settlement.lineage",
 }

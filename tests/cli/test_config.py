@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
+import re
+import struct
+import termios
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+
+from queue_runtime.config.table import SETTINGS
 
 if TYPE_CHECKING:
     from tests.cli.shell import Shell
@@ -114,3 +123,32 @@ def test_queue_explain_tells_the_settings_at_any_level(shell: Shell) -> None:
     lines = [json.loads(line)["message"] for line in done.stderr.splitlines()]
     assert "concurrency = 4 (environment variable QUEUE_CONCURRENCY)" in lines
     assert any(line.endswith("more settings have their defaults") for line in lines)
+
+
+def _at_a_terminal(shell: Shell, *arguments: str, **environ: str) -> str:
+    """Run a command at a terminal of 80 columns, and give what is on it."""
+    main, side = pty.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    shell.environ |= {"TERM": "xterm", **environ}
+    process = shell.start(*arguments, stdout=side)
+    os.close(side)
+    shown = b""
+    with suppress(OSError):  # as a terminal tells its end
+        while part := os.read(main, 65_536):
+            shown += part
+    os.close(main)
+    process.communicate()
+    return shown.decode()
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_at_a_terminal_of_80_columns_names_stay_whole(shell: Shell, no_color: str) -> None:
+    environ = {"NO_COLOR": no_color, "QUEUE_IDEMPOTENCY_STORE": "redis://u:hunter2@h/" + "x" * 90}
+    shown = _at_a_terminal(shell, "config", "handlers:take", **environ)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    assert all(len(line) <= 80 for line in plain.split("\r\n"))
+    words = set(plain.split())
+    assert set(SETTINGS) <= words
+    assert "hunter2" not in shown
+    if no_color:
+        assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from queue_runtime.clouds.azure_settlement import Settles
     from queue_runtime.config import Settings
-    from queue_runtime.definition import Handles
+    from queue_runtime.definition import HandlerDefinition, Handles
     from queue_runtime.hosts.azure_functions.settling import Sends
 
 Entity: TypeAlias = dict[str, str]
@@ -91,9 +91,7 @@ def register(
     )
     known = settings_of(handler, settings)
     if queue is None and topic is None:
-        named = _settings_of.setdefault(app, [])
-        named.append((title, definition.settings.get("queue"), known))
-        refuse_rebinding(named)
+        _refuse_rebinding(app, definition, known)
     entity, says_sessions = _entity(title, known, queue, topic, subscription)
     check_entity(title, entity)
     sessions = sessions or says_sessions
@@ -114,7 +112,26 @@ def register(
     )
     _warn_of_delays(host)
     _put_on(app, host, entity, function_name, max_batch)
+    _say_bound(function_name, source)
     return host
+
+
+def _refuse_rebinding(app: Any, definition: HandlerDefinition, settings: Settings) -> None:
+    named = _settings_of.setdefault(app, [])
+    named.append((definition.name, definition.settings.get("queue"), settings))
+    refuse_rebinding(named)
+
+
+def _say_bound(name: str, source: Source) -> None:
+    events.debug(
+        source.name,
+        "connect",
+        "function %s is triggered by %s over the app setting %s, sessions %s",
+        name,
+        source.name,
+        source.connection,
+        source.sessions,
+    )
 
 
 def _put_on(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from queue_runtime.clouds.azure import service_bus_client
 from queue_runtime.errors import AccessDeniedError, MissingExtraError, TransportError
+from queue_runtime.observability.events import events
 from queue_runtime.observability.span_attributes import SpanPlace
 from queue_runtime.settlement.failures import SettleFailure
 from queue_runtime.transports.base import SendResult
@@ -113,7 +114,7 @@ class ServiceBusTransport:
         self._counters = Counters(address, connection)
         self._sender = ReconnectingSender(
             address.entity,
-            lambda: service_bus_client(connection, seconds=SEND_SECONDS),
+            self._client_to_send,
             seconds=SEND_SECONDS,
             connection=connection,
         )
@@ -230,11 +231,16 @@ class ServiceBusTransport:
         source = message.receipt.source
         return self._sources.index(source) if source in self._sources else 0
 
+    def _client_to_send(self) -> Any:
+        say_connects(self.queue, self._connection)
+        return service_bus_client(self._connection, seconds=SEND_SECONDS)
+
     def _opened(self) -> list[_Source]:
         if not self._sources:
             # An accept lasts as long as the service is asked to look for a session.
             seconds = ACCEPT_SECONDS + OPEN_SECONDS if self.ordered else OPEN_SECONDS
             self._client = service_bus_client(self._connection, seconds=seconds)
+            say_connects(self.queue, self._connection)
             self._sources = [self._sessions()] if self.ordered else self._links()
         return self._sources
 
@@ -278,6 +284,16 @@ class ServiceBusTransport:
     def _check_open(self) -> None:
         if self._closed:
             raise TransportError(f"{self.queue} was closed here: open it again to go on")
+
+
+def say_connects(queue: str, connection: ServiceBusConnection) -> None:
+    """Log where a new connection goes and as whom, without what proves it."""
+    if connection.connection_string is not None:
+        who = "by key or signature"
+    else:
+        who = f"as {connection.client_id or 'the identity of this process'}"
+    text = "a connection of %s to %s is made %s"
+    events.debug(queue, "connect", text, queue, connection.host, who)
 
 
 async def _answered(

@@ -84,6 +84,8 @@ class SqsSource:
         if region not in self._clients:
             try:
                 self._clients[region] = self._make_client(region)
+                name = self.queue.name
+                events.debug(name, "connect", "SQS is asked in %s for %s", region, name)
             except Exception as error:
                 why = str(error) if isinstance(error, MissingExtraError) else error_code(error)
                 if why is None:

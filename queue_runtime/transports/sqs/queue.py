@@ -343,7 +343,22 @@ class SqsQueue:
             with self._lock:
                 if self._facts is None:
                     self._facts = read_facts(self._address, self._clients, self._asking)
+                    self._say_found(self._facts)
         return self._facts
+
+    def _say_found(self, facts: QueueFacts) -> None:
+        events.debug(
+            self.name,
+            "connect",
+            "%s is %s at %s: visibility %s s, redriven to %s after %s receives, at most %d bytes",
+            self.name,
+            facts.arn,
+            urlsplit(facts.url).hostname,
+            facts.visibility,
+            facts.redrive_target,
+            facts.redrive_count,
+            facts.largest,
+        )
 
     def _check(self, facts: QueueFacts) -> None:
         """Before the first receive, since a sender needs neither locks nor a dead-letter queue."""

@@ -158,6 +158,40 @@ def test_options_that_would_be_ignored_are_refused_with_the_reason(
     assert bindings(app) == {}
 
 
+def test_one_app_setting_does_not_bind_several_functions_to_one_queue(
+    app: func.FunctionApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUEUE_NAME", "orders")
+    register(app, take, connection="SERVICEBUS")
+    with pytest.raises(SettingsError, match="variable QUEUE_NAME says orders for all") as caught:
+        register(app, load, connection="SERVICEBUS")
+    assert f"{load.definition.name} names clicks in its decorator" in str(caught.value)
+    register(app, load, connection="SERVICEBUS", queue="clicks", name="said")
+    monkeypatch.setenv("QUEUE_NAME", "")
+    monkeypatch.setenv("QUEUE__CLICKS__NAME", "prod-clicks")
+    other = func.FunctionApp()
+    register(other, take, connection="SERVICEBUS")
+    register(other, load, connection="SERVICEBUS")
+    assert {name: each["queueName"] for name, each in bindings(other).items()} == {
+        "take": "orders",
+        "load": "prod-clicks",
+    }
+
+
+def test_debug_tells_what_a_function_is_bound_to(
+    app: func.FunctionApp, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUEUE_RESERVE_SECONDS", "0.25")
+    with caplog.at_level("DEBUG", "queue_runtime"):
+        register(app, take, connection="SERVICEBUS")
+    lines = [record.getMessage() for record in caplog.records]
+    assert (
+        "function take is triggered by orders over the app setting SERVICEBUS, sessions False"
+        in lines
+    )
+    assert "reserve_seconds = 0.25 (environment variable QUEUE_RESERVE_SECONDS)" in lines
+
+
 @pytest.mark.parametrize(
     "text", ["Endpoint=sb://n/;SharedAccessKey=hunter2", "sb://u:hunter2@host", "a hunter2"]
 )

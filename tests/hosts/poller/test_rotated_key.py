@@ -191,3 +191,29 @@ def test_a_key_that_is_wrong_in_the_store_too_stays_a_refusal(
 
     asyncio.run(receive())
     assert store.asked == 2
+
+
+def test_debug_and_trace_tell_connections_and_steps_and_no_line_shows_a_key(
+    broker: ServiceBusBroker, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker.create_queue("orders")
+
+    @queue_handler
+    async def handle(body: str) -> None: ...
+
+    async def rotate(_poller: Poller) -> None:
+        await happened(broker, Kind.COMPLETED, 1)
+        store.text = broker.add_policy(POLICY)
+        store.now += 60.0
+        broker.drop_connections()
+        await _send(broker, "orders", "b", group=None)
+        await happened(broker, Kind.COMPLETED, 2)
+
+    keys = [store.text.partition("SharedAccessKey=")[2].partition(";")[0]]
+    with caplog.at_level("TRACE", "queue_runtime"):
+        polled(opened(store, "orders"), handle, rotate, send=texts("a"))
+    keys.append(store.text.partition("SharedAccessKey=")[2].partition(";")[0])
+    lines = [record.getMessage() for record in caplog.records]
+    assert "a connection of orders to 127.0.0.1 is made by key or signature" in lines
+    assert "message a of orders is settled: acknowledge" in lines
+    assert not any(key in line for key in keys for line in lines)

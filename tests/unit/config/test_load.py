@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from queue_runtime import config
 from queue_runtime.config import Origin, Secret, SecretResolver, Settings, load_settings
 from queue_runtime.config.table import SETTINGS
 from queue_runtime.errors import SettingsError
@@ -491,3 +492,15 @@ def test_the_sentence_has_the_value_its_origin_and_what_counts_instead() -> None
         "visibility_seconds = 60 (environment variable QUEUE_VISIBILITY_TIMEOUT_SECONDS) has no "
         "effect on lambda: the queue's own visibility timeout counts."
     ]
+
+
+def test_a_number_that_python_does_not_write_is_refused_all_the_same() -> None:
+    assert _lines(arguments={"concurrency": 10**5000})[1:] == [
+        "argument concurrency: a number of thousands of digits cannot be concurrency; write a "
+        "whole number of 1 or more, at most 10000"
+    ]
+
+
+def test_the_room_has_no_other_names_than_it_says() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Secrets'"):
+        _ = config.Secrets

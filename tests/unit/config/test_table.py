@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from queue_runtime.config import Secret, Settings, load_settings
+from queue_runtime.config import Secret, Settings, load_settings, references
 from queue_runtime.config.table import SETTINGS, Setting, settings_reference
-from scripts import settings_hot
+from scripts import settings_hot, settings_page
 
 # name, variable, what the variable says, what the attribute then is, and the default
 SAID = [
@@ -157,3 +157,19 @@ def test_every_whole_number_has_an_upper_bound() -> None:
 
 def test_the_part_that_every_start_loads_is_generated_from_the_table() -> None:
     assert settings_hot.page("") == settings_hot.PAGE.read_text()
+
+
+def test_the_example_of_the_page_is_a_file_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(references, "_found", lambda _: references.Found("redis://cache/0"))
+    environ = {"QUEUE_ENVIRONMENT": "prod"}
+    settings = load_settings({"queue": "main"}, file=settings_page.EXAMPLE, environ=environ)
+    assert settings.queue == "prod-task-tactician-main"
+    assert settings.dead_letter == "prod-task-tactician-dlq"
+    assert (settings.concurrency, settings.in_flight, settings.max_deliveries) == (20, 400, 6)
+    assert settings.idempotency_store == "redis://cache/0"
+
+
+def test_each_setting_is_once_on_the_page() -> None:
+    page = settings_page.PAGE.read_text()
+    assert page == settings_page.page(page)
+    assert [page.count(f"| `{name}`<br>") for name in SETTINGS] == [1] * len(SETTINGS)

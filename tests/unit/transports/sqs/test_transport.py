@@ -76,6 +76,21 @@ def test_nothing_is_asked_before_the_first_use(broker: SqsBroker) -> None:
     assert not broker.journal.calls
 
 
+def test_debug_tells_what_sqs_says_of_the_queue(
+    broker: SqsBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    with_dead_letters(broker, VisibilityTimeout="77")
+
+    async def look(queue: SqsTransport) -> None:
+        await queue.depth()
+
+    with caplog.at_level("DEBUG", "queue_runtime"):
+        with_queue(look)
+    (line,) = [r.getMessage() for r in caplog.records if " is arn:" in r.getMessage()]
+    assert line.startswith(f"orders is {broker.arn('orders')} at 127.0.0.1: visibility 77 s, ")
+    assert f"redriven to {broker.arn('dead')} after 100 receives" in line
+
+
 def test_the_dead_letter_queue_is_found_in_the_redrive_policy(broker: SqsBroker) -> None:
     with_dead_letters(broker)
     broker.fill("orders", 1, "body")
