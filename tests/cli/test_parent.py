@@ -118,8 +118,10 @@ def in_here(odd: Shell, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
 
 
 def children() -> list[int]:
+    """Give the parent's processes, and no server that other tests have running from here."""
     path = Path(f"/proc/{os.getpid()}/task/{threading.main_thread().native_id}/children")
-    return [int(pid) for pid in path.read_text().split()]
+    found = [int(pid) for pid in path.read_text().split()]
+    return [pid for pid in found if b"--with-parent" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def test_a_child_that_is_stopped_is_replaced(
