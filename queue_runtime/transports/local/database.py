@@ -89,7 +89,9 @@ class Store:
             return
         (free,) = db.execute("PRAGMA freelist_count").fetchone()
         if free > _KEPT_PAGES:
-            db.execute(f"PRAGMA incremental_vacuum({_SHRINK_PAGES})").fetchall()
+            # A script runs to its end; on Python 3.11 a lone statement without rows stops after
+            # its first page.
+            db.executescript(f"PRAGMA incremental_vacuum({_SHRINK_PAGES})")
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
