@@ -62,7 +62,7 @@ def test_renewals_that_fail_are_tried_again_and_stop_nothing() -> None:
     async def wait(message: Message[bytes]) -> None:
         await gate.wait()
 
-    queue = ScriptedQueue(*messages(1), lock=LOCK)
+    queue = ScriptedQueue(*messages(1), lock=6 * LOCK)
     queue.renew_errors.extend([TransportError("throttled"), TransportError("throttled")])
 
     async def meanwhile(_poller: Poller) -> None:
